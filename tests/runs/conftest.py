@@ -22,6 +22,8 @@ from tests.runs import scratch
 from tests.runs.executors import InProcess, by
 from tests.training.helpers import finish
 from tl_core import hardware
+from tl_core.documents.arrays import Checkpoint
+from tl_core.documents.events import Failure, Notice
 from tl_core.models.build import build
 from tl_core.models.graphs.export import exported_backbone
 from tl_core.models.metadata.timm_network import describe_network
@@ -32,6 +34,7 @@ from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import Store, Workspace
+from tl_core.runs.train_job import train_job
 
 SCRATCH = "tests.runs.executors:LocalScratch"
 Machine = Callable[..., Path]
@@ -155,6 +158,42 @@ def ended(job: JobFolder) -> str:
     return f"failed: {status.failure.message}\n{job.log()}" if status.failure else status.state
 
 
+def failure(job: JobFolder) -> Failure:
+    """Why `job`, which failed, did."""
+    status = job.status()
+    assert status.state == "failed", job.log()
+    return status.failure  # type: ignore[return-value]
+
+
+def notices(job: JobFolder) -> list[str]:
+    return [event.message for event in job.events()[0] if isinstance(event, Notice)]
+
+
+def kill(process: int, job: JobFolder) -> None:
+    """End the worker of `job` without a word, and wait until that is seen."""
+    os.kill(process, signal.SIGKILL)
+    until(lambda: not job.alive())
+    assert job.status().state == "interrupted"
+
+
+def checkpoint(epoch: int) -> Checkpoint:
+    """What is noted of a training that has come to `epoch` of 10."""
+    return Checkpoint(
+        epoch=epoch,
+        epochs=10,
+        best_epoch=0,
+        best_loss=1.0,
+        best_accuracy=0.5,
+        ages=(1,),
+        averaged=0,
+        scaler={},
+        micro_batch=1,
+        precision="float32",
+        device="cpu",
+        torch="2.0.0",
+    )
+
+
 @pytest.fixture
 def workspace(store: Path) -> Workspace:
     return Store.default().workspace(TOKEN)
@@ -229,3 +268,16 @@ def end_all(place: Executor, started: Iterable[JobFolder]) -> None:
             os.killpg(place.process(job), signal.SIGKILL)  # type: ignore[attr-defined]
     for job in left:
         until(lambda job=job: not job.alive())
+
+
+@pytest.fixture
+def trained(workspace: Workspace, pets: DatasetFolder) -> Callable[..., RunFolder]:
+    """`trained(epochs=1)` is a run on the pets with those options that was carried out in this process and succeeded."""
+
+    def run(executor: Executor | None = None, **options: object) -> RunFolder:
+        place = executor or InProcess({"train": train_job})
+        run = by(place, jobs.submit_training, workspace, pets, image_size=SIZE, **options)
+        assert ended(run) == "succeeded"
+        return run
+
+    return run

@@ -78,7 +78,6 @@ def _helped(job: JobFolder) -> Job:
 
 def _best(job: JobFolder) -> Job:
     """Writes a best state, then works on; told to finish, ends."""
-    assert isinstance(job, RunFolder)
     yield StageStarted(stage="training", title="Training")
     if job.finishing:
         yield Notice(message=f"finished with {job.best.read_text()}")
@@ -115,19 +114,24 @@ def _chatty(job: JobFolder) -> Job:
     yield StageStarted(stage="evaluation", title="Measuring")
 
 
-def _mended(job: JobFolder) -> Job:
-    yield StageStarted(stage="reading", title="Reading pictures")
-    raise LayoutError("No class folders in here. Make one folder for each class.")
+def _fails(error: Exception) -> Callable[[JobFolder], Job]:
+    """Work that ends in the middle with `error`."""
+
+    def work(job: JobFolder) -> Job:
+        yield StageStarted(stage="reading", title="Reading pictures")
+        raise error
+
+    return work
 
 
-def _bug(job: JobFolder) -> Job:
-    yield StageStarted(stage="reading", title="Reading pictures")
-    raise RuntimeError("a screw is loose")
+def _answers(ranking: Ranking) -> Callable[[TaskFolder], Job]:
+    """Answers a question."""
 
+    def work(job: TaskFolder) -> Job:
+        yield StageStarted(stage="features", title="Counting")
+        ranking.write(job.result_file)
 
-def _full(job: JobFolder) -> Job:
-    yield StageStarted(stage="reading", title="Reading pictures")
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return work
 
 
 def _fills(job: JobFolder) -> Job:
@@ -136,20 +140,6 @@ def _fills(job: JobFolder) -> Job:
     with (job.path / "ballast").open("wb", buffering=0) as file:
         while True:
             file.write(b"x" * 4096)
-
-
-def _answer(job: JobFolder) -> Job:
-    """Answers a question."""
-    assert isinstance(job, TaskFolder)
-    yield StageStarted(stage="features", title="Counting")
-    Ranking(images=3, classes=2, rows=()).write(job.result_file)
-
-
-def _lacking(job: JobFolder) -> Job:
-    """Answers a ranking without one of its backbones."""
-    assert isinstance(job, TaskFolder)
-    yield StageStarted(stage="features", title="Counting")
-    Ranking(images=3, classes=2, rows=(), failed={"resnet18": "Its weights are not here."}).write(job.result_file)
 
 
 def _says_nice(job: JobFolder) -> Job:
@@ -192,7 +182,7 @@ def _race(race: RaceFolder) -> Job:
     yield from race_job(race, train=_contestant)
 
 
-_DOES: dict[str, Callable[[JobFolder], Job]] = {
+_DOES: dict[str, Callable[..., Job]] = {
     "dataset": _dataset,
     "slow": _slow,
     "on a card": _on_a_card,
@@ -203,13 +193,13 @@ _DOES: dict[str, Callable[[JobFolder], Job]] = {
     "hungry": _hungry,
     "half second": _half_second,
     "chatty": _chatty,
-    "mended": _mended,
-    "bug": _bug,
-    "full": _full,
+    "mended": _fails(LayoutError("No class folders in here. Make one folder for each class.")),
+    "bug": _fails(RuntimeError("a screw is loose")),
+    "full": _fails(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))),
     "fills": _fills,
     "nice": _says_nice,
-    "answer": _answer,
-    "lacking": _lacking,
+    "answer": _answers(Ranking(images=3, classes=2, rows=())),
+    "lacking": _answers(Ranking(images=3, classes=2, rows=(), failed={"resnet18": "Its weights are not here."})),
 }
 
 

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import until
+from tests.runs.conftest import ended, kill
 from tests.runs.executors import KEEPING
 from tl_core.documents.events import Progress, StageStarted
 from tl_core.documents.manifest import Remedies
@@ -37,17 +38,11 @@ def many_large(tmp_path: Path) -> Path:
     return tmp_path / "large"
 
 
-def _status(dataset: DatasetFolder) -> str:
-    list(jobs.follow(dataset))
-    status = dataset.status()
-    return f"failed: {status.failure.message}" if status.failure else status.state
-
-
 def test_a_folder_becomes_a_data_set(workspace: Workspace, picture_folder: Pictures) -> None:
     source = picture_folder({"cat": 12, "dog": 10})
     (source / "cat" / "broken.jpg").write_bytes(b"\xff\xd8\xff not much of a picture")
     dataset = jobs.submit_ingest(workspace, source_kind="folder", source=source, name="Pets")
-    assert _status(dataset) == "succeeded"
+    assert ended(dataset) == "succeeded"
     manifest = dataset.manifest()
     assert manifest.counts() == {"cat": 12, "dog": 10}
     assert [refusal.file for refusal in manifest.refused] == ["cat/broken.jpg"]
@@ -68,11 +63,11 @@ def test_an_upload_is_removed_once_it_was_read_and_a_folder_of_the_users_own_nev
     upload = workspace.staging()
     zipped = Path(shutil.make_archive(str(upload / "photos"), "zip", source))
     dataset = jobs.submit_ingest(workspace, source_kind="zip", source=zipped, name="photos", remove_source=True)
-    assert _status(dataset) == "succeeded"
+    assert ended(dataset) == "succeeded"
     assert dataset.manifest().counts() == {"cat": 12, "dog": 12}
     assert not upload.exists()
     again = jobs.submit_ingest(workspace, source_kind="folder", source=source, name="own", remove_source=True)
-    assert _status(again) == "succeeded"
+    assert ended(again) == "succeeded"
     assert len(list(source.glob("*/*.jpg"))) == 24
 
 
@@ -82,9 +77,8 @@ def test_a_folder_without_pictures_fails_in_words_and_its_upload_goes(workspace:
     dataset = jobs.submit_ingest(
         workspace, source_kind="folder", source=upload / "empty", name="empty", remove_source=True
     )
-    assert _status(dataset).startswith("failed: ")
+    assert ended(dataset).startswith("failed: ")
     failure = dataset.status().failure
-    assert failure is not None
     assert failure.exit_code == 2
     assert "Traceback" not in dataset.log()
     assert not upload.exists()
@@ -95,9 +89,7 @@ def test_an_ingest_that_is_killed_leaves_no_half_data_set_and_no_pictures(
 ) -> None:
     dataset = jobs.submit_ingest(workspace, source_kind="folder", source=many_large, name="large")
     until(lambda: any(isinstance(event, Progress) for event in dataset.events()[0]))
-    os.kill(local._workers[dataset.path].pid, signal.SIGKILL)
-    until(lambda: not dataset.alive())
-    assert dataset.status().state == "interrupted"
+    kill(local._workers[dataset.path].pid, dataset)
     assert not (dataset.path / "manifest.json").exists()
     until(lambda: not {"images", "thumbnails", "staging"} & {path.name for path in dataset.path.iterdir()})
     dataset.delete()
@@ -110,7 +102,7 @@ def test_what_it_left_is_removed_also_where_a_child_of_the_killed_worker_holds_t
     dataset = jobs.submit_ingest(
         workspace, source_kind="folder", source=picture_folder({"cat": 3, "dog": 3}), name="Pets"
     )
-    assert _status(dataset) == "succeeded"
+    assert ended(dataset) == "succeeded"
     dataset.manifest_file.unlink()
     looks = [True, True]
     monkeypatch.setattr(DatasetFolder, "alive", lambda _: bool(looks and looks.pop()))
@@ -118,20 +110,12 @@ def test_what_it_left_is_removed_also_where_a_child_of_the_killed_worker_holds_t
     assert not {"images", "thumbnails"} & {path.name for path in dataset.path.iterdir()}
 
 
-def test_an_ingest_can_be_cancelled(workspace: Workspace, many_large: Path) -> None:
-    dataset = jobs.submit_ingest(workspace, source_kind="folder", source=many_large, name="large")
-    until(lambda: any(isinstance(event, Progress) for event in dataset.events()[0]))
-    cancel(dataset)
-    assert not dataset.alive()
-    assert dataset.status().state == "cancelled"
-
-
 @pytest.fixture
 def pets(workspace: Workspace, picture_folder: Pictures) -> DatasetFolder:
     data = jobs.submit_ingest(
         workspace, source_kind="folder", source=picture_folder({"cat": 12, "dog": 3}), name="Pets"
     )
-    assert _status(data) == "succeeded"
+    assert ended(data) == "succeeded"
     return data
 
 
@@ -151,7 +135,7 @@ def test_an_upload_is_added_to_a_data_set_as_its_next_version(
     more = picture_folder({"cat": 12, "dog": 12, "fox": 5}, root=upload / "folder")
     again = jobs.submit_ingest(workspace, source_kind="folder", source=more, name="Pets", remove_source=True, onto=pets)
     assert again == pets
-    assert _status(pets) == "succeeded"
+    assert ended(pets) == "succeeded"
     assert not upload.exists()
     assert pets.manifest().counts() == {"cat": 12, "dog": 12, "fox": 5}
     assert (pets.number, pets.versions.made()[2].added, pets.name) == (2, 14, "Pets")
@@ -181,7 +165,7 @@ def test_adding_that_is_broken_off_leaves_the_data_set_as_it_was(
     assert _held(pets) == before
     more = picture_folder({"dog": 5})
     jobs.submit_ingest(workspace, source_kind="folder", source=more, name="Pets", onto=pets)
-    assert _status(pets) == "succeeded"
+    assert ended(pets) == "succeeded"
     assert (pets.number, pets.manifest().counts()) == (2, {"cat": 12, "dog": 8})
 
 
@@ -213,7 +197,7 @@ def test_too_few_pictures_are_said_before_a_run_is_made(workspace: Workspace, pi
     dataset = jobs.submit_ingest(
         workspace, source_kind="folder", source=picture_folder({"cat": 12, "dog": 3}), name="few"
     )
-    assert _status(dataset) == "succeeded"
+    assert ended(dataset) == "succeeded"
     with pytest.raises(NotEnoughImages, match="dog"):
         jobs.submit_training(workspace, dataset, device="cpu")
     assert workspace.runs() == []

@@ -1,7 +1,5 @@
-"""Races of training runs: the same numbers as by themselves, who is stopped, and what becomes of the rest."""
+"""Races of training runs: what one is made of, the same numbers as by themselves, who is stopped, and what becomes of the rest."""
 
-import os
-import signal
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -9,16 +7,18 @@ import numpy as np
 import pytest
 
 from tests.conftest import until
-from tests.runs.conftest import BOTH, SIZE, SMALL, end_all, ended
-from tests.runs.executors import InProcess, by
+from tests.runs.conftest import BOTH, SIZE, SMALL, end_all, ended, kill
+from tests.runs.executors import KEEPING, InProcess, Keeping, by
 from tests.runs.scratch import judge
-from tl_core.documents.events import EpochEnded, Event, Progress, StageStarted
-from tl_core.errors import InUse, SpecError, WeightsUnavailable
+from tl_core.documents.events import EpochEnded, Event, Failure, Progress, StageStarted, Status
+from tl_core.documents.spec import About
+from tl_core.errors import InUse, LimitReached, OverBudget, SpecError, WeightsUnavailable
 from tl_core.evaluation import comparison
 from tl_core.runs.comparing import leaderboard, missing
-from tl_core.runs.process.executor import Executor, cancel, chosen
+from tl_core.runs.process.executor import Executor, cancel, chosen, forget_lost
 from tl_core.runs.race_job import race_job
 from tl_core.runs.start import jobs, races
+from tl_core.runs.store.budgets import expected_bytes, used
 from tl_core.runs.store.folders import DatasetFolder, RaceFolder, RunFolder
 from tl_core.runs.store.store import Workspace
 from tl_core.runs.train_job import train_job
@@ -76,7 +76,6 @@ def test_who_cannot_win_is_stopped_and_named_and_can_be_finished(race: Race) -> 
     raced = race("full_fine_tuning", "feature_extraction")
     head, stopped = (_rows(raced)[way] for way in ("feature_extraction", "full_fine_tuning"))
     assert (head.state, stopped.state, stopped.epochs, stopped.planned_epochs) == ("done", "stopped", 1, 2)
-    assert stopped.val_interval is not None
     assert stopped.val_interval[1] < head.val_interval[0]
     run = _run(raced, "full_fine_tuning")
     said = (
@@ -115,6 +114,10 @@ class Contest:
         self.now += 10
         judge(run)
         yield Progress(stage="training", done=1, total=1)
+
+    def fails(self, run: RunFolder) -> Generator[Event, None, None]:
+        yield Progress(stage="backbone", done=1, total=2)
+        raise WeightsUnavailable("The weights are not on this machine.")
 
     def epochs(self, run: RunFolder) -> Generator[Event, None, None]:
         """Five epochs of 30 seconds, each better than the one before it."""
@@ -199,10 +202,6 @@ def test_a_run_that_had_learned_nothing_when_the_time_was_up_is_named(contest: C
 def test_the_race_goes_on_where_one_fails_is_cancelled_or_is_deleted(
     contest: Contest, short: Race, workspace: Workspace
 ) -> None:
-    def fails(run: RunFolder) -> Generator[Event, None, None]:
-        yield Progress(stage="backbone", done=1, total=2)
-        raise WeightsUnavailable("The weights are not on this machine.")
-
     def is_cancelled(run: RunFolder) -> Generator[Event, None, None]:
         waiting = [other for other in workspace.runs() if other.waits_in]
         assert {other.status().state for other in waiting} == {"queued"}
@@ -218,7 +217,7 @@ def test_the_race_goes_on_where_one_fails_is_cancelled_or_is_deleted(
         assert run.status().state == "cancelling"
         yield Progress(stage="training", done=1, total=2)
 
-    contest.does = {"lp_ft": fails, "bias_and_norm": is_cancelled}
+    contest.does = {"lp_ft": contest.fails, "bias_and_norm": is_cancelled}
     contest.expected = {
         "lp_ft": 1.0,
         "bias_and_norm": 2.0,
@@ -238,11 +237,7 @@ def test_the_race_goes_on_where_one_fails_is_cancelled_or_is_deleted(
 
 
 def test_a_race_of_which_all_failed_says_why(contest: Contest, short: Race) -> None:
-    def fails(run: RunFolder) -> Generator[Event, None, None]:
-        yield Progress(stage="backbone", done=1, total=2)
-        raise WeightsUnavailable("The weights are not on this machine.")
-
-    contest.does = {"lp_ft": fails, "surgical": fails}
+    contest.does = {"lp_ft": contest.fails, "surgical": contest.fails}
     status = short("lp_ft", "surgical").status()
     assert (status.state, status.failure.message) == ("failed", "The weights are not on this machine.")
 
@@ -294,9 +289,7 @@ def test_cancel_ends_the_race_the_one_at_work_and_those_that_wait(real: RaceFold
 def test_after_its_worker_was_killed_a_race_goes_on_with_what_is_missing(real: RaceFolder, place: Any) -> None:
     done = next(run for run in real.parts() if run.status().state == "succeeded")
     before = done.status()
-    os.killpg(place.process(real), signal.SIGKILL)
-    until(lambda: not real.alive())
-    assert real.status().state == "interrupted"
+    kill(place.process(real), real)
     assert _states(real) == ["done", "interrupted", "interrupted"]
     waited = next(run for run in real.parts() if run.waits_in)
     assert waited.status().failure.message.startswith("Its race ended before its turn came.")
@@ -341,12 +334,134 @@ def test_a_race_that_was_killed_goes_on_from_the_checkpoint_with_the_same_number
             and any(isinstance(event, EpochEnded) and event.epoch for event in run.events()[0])
         )
     )
-    os.killpg(chosen().process(started), signal.SIGKILL)  # type: ignore[attr-defined]
-    until(lambda: not started.alive())
+    kill(chosen().process(started), started)
     assert run.status().state == "interrupted"
     jobs.go_on(started)
     assert ended(started) == "succeeded"
     resumed = run.status().resumed
-    assert resumed is not None
     assert resumed.epoch
     assert run.report() == alone.report()
+
+
+WAYS = ("feature_extraction", "lp_ft", "surgical")
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs wait for ever in an executor."""
+    monkeypatch.setenv("GRAFT_EXECUTOR", KEEPING)
+    monkeypatch.setattr(Keeping, "kept", [])
+
+
+@pytest.fixture
+def queued(elsewhere: None, workspace: Workspace, dataset: DatasetFolder) -> RaceFolder:
+    return races.submit_race(workspace, dataset, strategies=WAYS, key="once", seed=4, epochs=3, device="cpu")
+
+
+def test_a_race_is_made_with_all_of_its_runs_which_wait_in_it(
+    queued: RaceFolder, workspace: Workspace, dataset: DatasetFolder
+) -> None:
+    spec, runs = queued.spec(), queued.parts()
+    assert [run.spec().strategy for run in runs] == list(WAYS)
+    assert {(run.spec().seed, run.spec().epochs, run.waits_in, run.status().state) for run in runs} == {
+        (4, 3, queued.id, "queued")
+    }
+    assert (spec.about, spec.queue) == (About(workspace.token, dataset.id, 1), "cpu")
+    assert {job.id for job in workspace.live()} == {queued.id, *(run.id for run in runs)}
+    assert races.submit_race(workspace, dataset, strategies=WAYS, key="once", seed=4, epochs=3, device="cpu") == queued
+    assert (Keeping.kept, len(workspace.runs())) == ([queued], 3)
+    with pytest.raises(InUse):
+        dataset.delete()
+    with pytest.raises(InUse):
+        runs[0].delete()
+
+
+def test_each_run_counts_in_the_budget_of_the_workspace_before_it_begins(
+    queued: RaceFolder, workspace: Workspace, dataset: DatasetFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = sum(expected_bytes(run.spec(), 20) for run in queued.parts())
+    assert used(workspace).of("runs") == expected
+    monkeypatch.setenv("GRAFT_WORKSPACE_GB", str(1.9 * expected / 1e9))
+    with pytest.raises(OverBudget):
+        races.submit_race(workspace, dataset, strategies=WAYS, device="cpu")
+    assert (len(workspace.races()), len(workspace.runs())) == (1, 3)
+
+
+def test_when_the_executor_loses_a_race_its_runs_are_interrupted_with_it(queued: RaceFolder) -> None:
+    for run in queued.parts():
+        forget_lost(run)
+    assert {run.status().state for run in queued.parts()} == {"queued"}, (
+        "the executor was not asked about a run that it does not know"
+    )
+    Keeping.kept.clear()
+    forget_lost(queued)
+    assert queued.status().state == "interrupted"
+    assert {run.status().state for run in queued.parts()} == {"interrupted"}
+
+
+def test_one_that_waits_is_cancelled_at_once_and_a_race_with_all_of_them(queued: RaceFolder) -> None:
+    first, *others = queued.parts()
+    cancel(first)
+    assert (first.status().state, queued.status().state, Keeping.kept) == ("cancelled", "queued", [queued])
+    cancel(queued)
+    assert {job.status().state for job in (queued, *others)} == {"cancelled"}
+    assert not Keeping.kept
+
+
+def test_a_race_goes_on_with_what_was_interrupted_from_its_checkpoint(
+    queued: RaceFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head, trained, waited = queued.parts()
+    Keeping.kept.clear()
+    for job in queued.parts()[:2]:
+        job.submitted.unlink()
+    Status(state="failed", failure=Failure(kind="bug", message="A screw is loose.", exit_code=1)).write(
+        head.status_file
+    )
+    Status(state="running", started=1.0, seconds={"training": 8.0}).write(trained.status_file)
+    Status(state="running").write(queued.status_file)
+    forget_lost(queued)
+    assert missing(queued) == {trained.id, waited.id}
+    monkeypatch.setattr(jobs, "_reached", lambda run, *_, **__: {trained: 2}.get(run))
+    jobs.go_on(queued)
+    assert (Keeping.kept, queued.status().state) == ([queued], "queued")
+    assert [run.waits_in for run in queued.parts()] == [None, queued.id, queued.id]
+    assert [run.status().resumed and run.status().resumed.epoch for run in (trained, waited)] == [2, None]
+    assert head.status().state == "failed"
+    assert jobs.go_on(queued) == queued, "one that waits is left alone"
+    assert Keeping.kept == [queued]
+
+
+def test_a_race_that_cannot_be_submitted_leaves_nothing(
+    elsewhere: None, workspace: Workspace, dataset: DatasetFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(executor: Keeping, job: object, **more: object) -> None:
+        raise LimitReached("No.")
+
+    monkeypatch.setattr(Keeping, "submit", full)
+    with pytest.raises(LimitReached):
+        races.submit_race(workspace, dataset, strategies=WAYS, device="cpu")
+    assert (workspace.races(), workspace.runs()) == ([], [])
+
+
+def test_what_runs_in_a_race_follows_from_what_is_named() -> None:
+    assert [(one["backbone"], one["strategy"]) for one in races.named({}, ["a", "b", "a"], ["x", "y"])] == [
+        ("x", "a"), ("x", "b"), ("y", "a"), ("y", "b"),
+    ]  # fmt: skip
+    assert [one["strategy"] for one in races.named({}, [], [])] == list(races.STRATEGIES)
+    assert [one["strategy"] for one in races.named({}, [], ["x"])] == list(races.STRATEGIES)
+    assert [one["strategy"] for one in races.named({}, [], ["x", "y"])] == [None, None]
+    with pytest.raises(SpecError, match="this would be 1"):
+        races.named({}, ["a"], ["x"])
+    with pytest.raises(SpecError, match="this would be 25"):
+        races.named({}, list("abcde"), list("vwxyz"))
+
+
+def test_a_race_takes_no_longer_than_a_job_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert races.require_budget(1e6) == 1e6
+    monkeypatch.setenv("GRAFT_JOB_HOURS", "1")
+    assert races.require_budget(3240) == 3240
+    with pytest.raises(SpecError, match="at most 54\u202fmin"):
+        races.require_budget(3241)
+    with pytest.raises(SpecError, match="takes more than none"):
+        races.require_budget(0)

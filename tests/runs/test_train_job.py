@@ -1,8 +1,6 @@
 """Real training runs with real pretrained weights, in real workers: what becomes of them, stopped or not."""
 
-import os
 import shutil
-import signal
 from collections.abc import Callable, Generator
 from pathlib import Path
 
@@ -10,10 +8,10 @@ import numpy as np
 import pytest
 
 from tests.conftest import until
-from tests.runs.conftest import SIZE, SMALL, ended
+from tests.runs.conftest import SIZE, SMALL, ended, failure, kill
 from tests.runs.executors import InProcess, by
 from tl_core.data.split import NO_PART, assign
-from tl_core.documents.events import EpochEnded, Event, Notice, Progress, RegularisationTried, StageStarted
+from tl_core.documents.events import EpochEnded, Event, Notice, RegularisationTried, StageStarted
 from tl_core.documents.manifest import SplitRecord
 from tl_core.documents.report import Accuracy
 from tl_core.errors import DocumentError, NotFound
@@ -23,11 +21,11 @@ from tl_core.models.graphs import export
 from tl_core.models.registry import network
 from tl_core.runs.finished import summarise
 from tl_core.runs.process import local
-from tl_core.runs.process.executor import Executor, cancel
+from tl_core.runs.process.executor import Executor, chosen
 from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Workspace
-from tl_core.runs.train import checkpoints
+from tl_core.runs.train import fine_tune
 from tl_core.runs.train import plan as planning
 from tl_core.runs.train.plan import Plan
 from tl_core.runs.train_job import train_job
@@ -52,7 +50,6 @@ def test_a_fitted_head_learns_and_its_report_is_what_its_bundle_says(pets: Datas
         assert entry["probability"] == pytest.approx(answer.probability, abs=1e-3)
 
     events, _ = run.events()
-    assert report.shown is not None
     assert (report.headline, report.shown) == ("cross_validated", report.cross_validated)
     assert report.shown.images == 60
     assert run.headline().shown == Accuracy.model_validate(report.shown.model_dump())
@@ -60,7 +57,6 @@ def test_a_fitted_head_learns_and_its_report_is_what_its_bundle_says(pets: Datas
     kept, labels = run.out_of_fold(), np.array([image.label for image in manifest.images])
     assert kept.rows.tolist() == np.flatnonzero(assign(manifest, 3) != "test").tolist()
     assert (kept.probabilities.argmax(axis=1) == labels[kept.rows]).mean() == report.val.accuracy
-    assert kept.nested is not None
     assert (kept.nested.argmax(axis=1) == labels).mean() == report.shown.accuracy
     assert kept.nested[held_out].argmax(axis=1).tolist() == [answer.predicted for answer in report.answers]
 
@@ -82,12 +78,13 @@ def test_a_fitted_head_learns_and_its_report_is_what_its_bundle_says(pets: Datas
     assert summary.strategy == "feature_extraction"
 
 
-def test_a_class_of_one_moment_leaves_a_run_without_a_headline(workspace: Workspace, pets: DatasetFolder) -> None:
+def test_a_class_of_one_moment_leaves_a_run_without_a_headline(
+    pets: DatasetFolder, trained: Callable[..., RunFolder]
+) -> None:
     manifest = pets.manifest()
     cats = [image.model_copy(update={"group": 0} if image.label == 0 else {}) for image in manifest.images]
     manifest.model_copy(update={"images": tuple(cats), "grouped": True}).write(pets.path / "manifest.json")
-    run = by(HERE, jobs.submit_training, workspace, pets, image_size=SIZE)
-    assert ended(run) == "succeeded"
+    run = trained()
     report, said = run.report(), run.headline()
     assert (report.headline, report.one_moment, report.shown) == (None, ("cat",), None)
     assert (said.shown, said.one_moment, report.cross_validated) == (None, ("cat",), None)
@@ -101,7 +98,7 @@ def test_a_class_of_one_moment_leaves_a_run_without_a_headline(workspace: Worksp
 
 
 def test_pictures_added_to_a_class_of_one_moment_give_a_headline_without_those_beside_its_cuts(
-    workspace: Workspace, pets: DatasetFolder
+    pets: DatasetFolder, trained: Callable[..., RunFolder]
 ) -> None:
     manifest = pets.manifest()
     old = [image.model_copy(update={"group": 0}) for image in manifest.images[:12]]
@@ -111,29 +108,25 @@ def test_pictures_added_to_a_class_of_one_moment_give_a_headline_without_those_b
     grown = pets.manifest()
     parts = assign(grown, 0)
     assert (parts == NO_PART).sum() == 2
-    run = by(HERE, jobs.submit_training, workspace, pets, image_size=SIZE)
-    assert ended(run) == "succeeded"
+    run = trained()
     report, kept = run.report(), run.out_of_fold()
     assert (report.headline, report.one_moment) == ("cross_validated", ())
-    assert report.cross_validated is not None
     assert report.cross_validated.images == 58 == sum(report.images.values())
     labels = np.array([image.label for image in grown.images])[parts != NO_PART]
-    assert kept.nested is not None
     assert (kept.nested.argmax(axis=1) == labels).mean() == report.cross_validated.accuracy
 
 
-def test_a_leak_in_the_users_own_split_is_counted_and_judged_without(workspace: Workspace, pets: DatasetFolder) -> None:
+def test_a_leak_in_the_users_own_split_is_counted_and_judged_without(
+    pets: DatasetFolder, trained: Callable[..., RunFolder]
+) -> None:
     manifest = pets.manifest()
     images = [
         image.model_copy(update={"split": "test" if row % 20 < 5 else "train", "group": row // 20 if row % 20 in (0, 5) else None})
         for row, image in enumerate(manifest.images)
     ]  # fmt: skip
     manifest.model_copy(update={"images": tuple(images), "grouped": True}).write(pets.path / "manifest.json")
-    run = by(HERE, jobs.submit_training, workspace, pets, image_size=SIZE)
-    assert ended(run) == "succeeded"
+    run = trained()
     report, summary = run.report(), summarise(run)
-    assert report.leak is not None
-    assert report.leak.without is not None
     assert (report.test.images, report.leak.images, report.leak.without.images) == (15, 3, 12)
     right = [answer.truth == answer.predicted for answer in report.answers if answer.row % 20 != 0]
     assert report.leak.without.accuracy == sum(right) / 12 == summary.test_accuracy_without_leaked
@@ -164,18 +157,12 @@ def test_a_run_is_the_same_wherever_it_is_trained(
     assert run.spec().device == summarise(run).device != "auto", "the device is found where the job runs"
     # By the table of speeds: what runs took here scales the estimate, and a machine may be slower now than it was.
     first, second = (trained.spec().expected for trained in (pets_run, run))
-    assert first is not None
-    assert second is not None
     kept = "what the first run decoded and looked at is kept for the second"
     assert 0 < sum(second.seconds.values()) < sum(first.seconds.values()), kept
 
 
 def test_a_cache_that_lets_go_of_the_backbone_meanwhile_stops_no_run(
-    workspace: Workspace,
-    pets: DatasetFolder,
-    store: Path,
-    exported: Callable[[int], Path],
-    monkeypatch: pytest.MonkeyPatch,
+    store: Path, exported: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch, trained: Callable[..., RunFolder]
 ) -> None:
     (kept,) = (exported(SIZE) / "backbones").iterdir()
     monkeypatch.setattr(export, "_fill", lambda *arguments: shutil.copytree(kept, arguments[-1]))
@@ -186,12 +173,11 @@ def test_a_cache_that_lets_go_of_the_backbone_meanwhile_stops_no_run(
                 shutil.rmtree(store / "cache" / "backbones" / kept.name, ignore_errors=True)
             yield event
 
-    run = by(InProcess({"train": forgetful}), jobs.submit_training, workspace, pets, image_size=SIZE)
-    assert ended(run) == "succeeded"
+    trained(InProcess({"train": forgetful}))
 
 
 def test_memory_that_will_not_do_is_said_before_training_with_what_would(
-    workspace: Workspace, pets: DatasetFolder, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch, trained: Callable[..., RunFolder]
 ) -> None:
     monkeypatch.setattr(planning, "available_mb", lambda device: 650.0)
 
@@ -201,8 +187,7 @@ def test_memory_that_will_not_do_is_said_before_training_with_what_would(
             if isinstance(event, Notice) and event.level == "warning":
                 return
 
-    run = by(InProcess({"train": until_warned}), jobs.submit_training, workspace, pets, strategy="full_fine_tuning")
-    assert ended(run) == "succeeded"
+    run = trained(InProcess({"train": until_warned}), strategy="full_fine_tuning")
     events, _ = run.events()
     (warned,) = (event for event in events if isinstance(event, Notice) and event.level == "warning")
     assert warned.message.startswith("This needs about ")
@@ -211,14 +196,12 @@ def test_memory_that_will_not_do_is_said_before_training_with_what_would(
 
 
 def test_steps_repeated_with_the_same_seed_give_the_same_network(
-    store: Path, workspace: Workspace, pets: DatasetFolder
+    store: Path, trained: Callable[..., RunFolder]
 ) -> None:
     """Nothing of it is decided by how fast the machine was just then: neither the memory layout nor what is kept of frozen stages."""
     runs = []
-    for executor in (None, HERE):
-        options = {"backbone": SMALL, "strategy": "partial_fine_tuning", "epochs": 1, "image_size": SIZE}
-        run = by(executor, jobs.submit_training, workspace, pets, **options)
-        assert ended(run) == "succeeded"
+    for executor in (chosen(), None):
+        run = trained(executor, backbone=SMALL, strategy="partial_fine_tuning", epochs=1)
         runs.append((run.report(), run.spec().views_kept, (run.bundle / TENSORS).read_bytes()))
         shutil.rmtree(store / "cache" / "activations")
     assert runs[0] == runs[1]
@@ -230,7 +213,6 @@ def test_a_report_says_how_far_probabilities_held_before_and_after_they_were_sca
     report, predictor, entries = pets_run.report(), Predictor(pets_run.bundle), pets.manifest().images
     shown = np.stack([predictor.pixels(pets.image(entries[answer.row])) for answer in report.answers])
     truth, logits = np.array([answer.truth for answer in report.answers]), predictor.logits(shown)
-    assert report.calibration is not None
     for said, scores in (
         (report.calibration.after, logits),
         (report.calibration.before, logits * predictor.info.temperature),
@@ -253,10 +235,10 @@ def test_an_original_picture_gets_the_answer_of_its_copy_in_the_data_set(
     assert np.abs(copies - originals).max() < 0.02
 
 
-def test_whole_network_training_ends_in_a_bundle_of_its_own_weights(workspace: Workspace, pets: DatasetFolder) -> None:
-    options = {"backbone": SMALL, "strategy": "full_fine_tuning", "epochs": 1, "image_size": SIZE}
-    run = by(HERE, jobs.submit_training, workspace, pets, **options)
-    assert ended(run) == "succeeded"
+def test_whole_network_training_ends_in_a_bundle_of_its_own_weights(
+    pets: DatasetFolder, trained: Callable[..., RunFolder]
+) -> None:
+    run = trained(backbone=SMALL, strategy="full_fine_tuning", epochs=1)
     report = run.report()
     assert report.trainable_parameters == report.total_parameters
     assert (report.headline, report.cross_validated, report.val_out_of_fold) == ("test", None, False)
@@ -274,12 +256,8 @@ def test_a_killed_run_is_finished_with_its_best_state(workspace: Workspace, pets
         workspace, pets, backbone=SMALL, strategy="partial_fine_tuning", stages=4, epochs=500, image_size=SIZE
     )
     until(lambda: any(isinstance(e, EpochEnded) and e.epoch >= 1 for e in run.events()[0]))
-    os.killpg(local._workers[run.path].pid, signal.SIGKILL)
-    until(lambda: not run.alive())
-    status = run.status()
-    assert status.state == "interrupted"
-    assert status.failure is not None
-    assert "finish with the best so far" in status.failure.message
+    kill(local._workers[run.path].pid, run)
+    assert "finish with the best so far" in run.status().failure.message
     assert run.can_finish()
     assert pets.status().state == "succeeded"
 
@@ -294,22 +272,7 @@ def test_a_killed_run_is_finished_with_its_best_state(workspace: Workspace, pets
 def test_a_damaged_best_state_is_said_in_words(tmp_path: Path, left: bytes) -> None:
     (tmp_path / "best.safetensors").write_bytes(left)
     with pytest.raises(DocumentError, match="Start it again"):
-        checkpoints.tensors(RunFolder(tmp_path), "best")
-
-
-def test_a_run_cancelled_in_the_middle_of_an_epoch_frees_the_device_for_the_next(
-    workspace: Workspace, pets: DatasetFolder
-) -> None:
-    run = jobs.submit_training(
-        workspace, pets, backbone=SMALL, strategy="full_fine_tuning", epochs=500, image_size=SIZE
-    )
-    waiting = jobs.submit_training(workspace, pets, image_size=SIZE)
-    until(lambda: any(isinstance(e, Progress) and e.stage == "training" for e in run.events()[0]))
-    assert waiting.status().state == "queued"
-    cancel(run)
-    assert not run.alive()
-    assert run.status().state == "cancelled"
-    assert ended(waiting) == "succeeded"
+        fine_tune.saved_tensors(RunFolder(tmp_path), "best")
 
 
 def test_missing_weights_end_a_run_in_words(
@@ -322,8 +285,5 @@ def test_missing_weights_end_a_run_in_words(
     monkeypatch.setenv("no_proxy", "")
     run = jobs.submit_training(workspace, pets, backbone="resnet18")
     list(jobs.follow(run))
-    status = run.status()
-    assert status.state == "failed"
-    assert status.failure is not None
-    assert status.failure.kind == "weights_unavailable"
-    assert "efficientnet_lite0" in status.failure.message
+    assert failure(run).kind == "weights_unavailable"
+    assert "efficientnet_lite0" in failure(run).message

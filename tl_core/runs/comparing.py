@@ -77,12 +77,12 @@ class Together:
 
     @property
     def runs(self) -> list[RunFolder]:
-        return [one.run for one in self.tested]
+        return [each.run for each in self.tested]
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes of any of the runs, sorted."""
-        return tuple(sorted({name for one in self.tested for name in one.classes}))
+        return tuple(sorted({name for each in self.tested for name in each.classes}))
 
     @cached_property
     def truth(self) -> NDArray[np.int64]:
@@ -94,11 +94,11 @@ class Together:
     def answers(self) -> NDArray[np.int64]:
         """(R, N) what each of the R runs said, indices into `classes`."""
         number = {name: label for label, name in enumerate(self.classes)}
-        said = [
+        answered = [
             [number[tested.classes[tested.answers[picture].predicted]] for picture in self.pictures]
             for tested in self.tested
         ]
-        return np.array(said, dtype=np.int64)
+        return np.array(answered, dtype=np.int64)
 
     @cached_property
     def probabilities(self) -> NDArray[np.float64]:
@@ -137,17 +137,17 @@ class Together:
     @cached_property
     def figures(self) -> tuple[ComparedRun, ...]:
         """What each run reached on these pictures, and what it cost."""
-        return tuple(self._figures(one, said) for one, said in zip(self.tested, self.answers, strict=True))
+        return tuple(self._figures(each, answered) for each, answered in zip(self.tested, self.answers, strict=True))
 
-    def _figures(self, one: Tested, said: NDArray[np.int64]) -> ComparedRun:
-        right = said == self.truth
-        files = [file for file in one.run.bundle.glob("*") if file.is_file()]
+    def _figures(self, tested: Tested, answered: NDArray[np.int64]) -> ComparedRun:
+        right = answered == self.truth
+        files = [file for file in tested.run.bundle.glob("*") if file.is_file()]
         return ComparedRun(
-            run_dir=str(one.run.path),
-            name=one.run.name,
+            run_dir=str(tested.run.path),
+            name=tested.run.name,
             accuracy=float(right.mean()),
             interval=accuracy_interval(right, self.groups),
-            seconds=one.run.status().seconds.get("total"),
+            seconds=tested.run.status().seconds.get("total"),
             megabytes=sum(file.stat().st_size for file in files) / 1e6 if files else None,
         )
 
@@ -159,7 +159,7 @@ class Together:
     def cautions(self) -> list[str]:
         """What to keep in mind of the comparison, in sentences; names of classes stand in them as they are, but short."""
         said = []
-        again = sorted({name for one in self.tested for name in one.one_moment})
+        again = sorted({name for each in self.tested for name in each.one_moment})
         if again:
             said.append(f"{record_again(again)}. Until then no accuracy can be trusted, and no comparison.")
         if self.leaked:
@@ -173,7 +173,7 @@ class Together:
                 f"They were judged together on only {len(self.pictures):,} of {tested:,} test pictures. Runs with the same seed on the same data set "
                 "have all of them in common."
             )
-        if len({one.classes for one in self.tested}) > 1:
+        if len({each.classes for each in self.tested}) > 1:
             said.append("The runs do not have the same classes: one that knows fewer has the easier task.")
         return said
 
@@ -200,10 +200,10 @@ def together(runs: Sequence[RunFolder]) -> Together:
         except GraftError as error:
             left_out.append(LeftOut(run, error.message))
     ways = [_kept(tested, first) for first in tested]
-    kept, others = max(ways, key=lambda way: (len(way[0]) - 1) * len(_shared(way[0])), default=([], []))
-    shared = _shared(kept)
-    pictures = tuple(picture for picture in kept[0].answers if picture in shared) if kept else ()
-    return Together(tuple(kept), pictures, (*left_out, *others))
+    compared, others = max(ways, key=lambda way: (len(way[0]) - 1) * len(_shared(way[0])), default=([], []))
+    shared = _shared(compared)
+    pictures = tuple(picture for picture in compared[0].answers if picture in shared) if compared else ()
+    return Together(tuple(compared), pictures, (*left_out, *others))
 
 
 class Against(Record):
@@ -280,36 +280,36 @@ def _tested(report_file: Path) -> Tested:
 
 def _shared(tested: Sequence[Tested]) -> frozenset[Picture]:
     """The pictures that all were judged on and none learned from."""
-    return frozenset.intersection(*(one.judging for one in tested)) if tested else frozenset()
+    return frozenset.intersection(*(each.judging for each in tested)) if tested else frozenset()
 
 
 def _kept(tested: Sequence[Tested], first: Tested) -> tuple[list[Tested], list[LeftOut]]:
     """The runs that can be compared with `first` and with each other, and the others."""
-    kept, left_out = [first], []
-    others = [one for one in tested if one is not first]
-    for one in sorted(others, key=lambda other: -len(_shared([first, other]))):
-        shared, before = len(_shared([*kept, one])), len(_shared(kept))
+    compared, left_out = [first], []
+    others = [candidate for candidate in tested if candidate is not first]
+    for candidate in sorted(others, key=lambda other: -len(_shared([first, other]))):
+        shared, before = len(_shared([*compared, candidate])), len(_shared(compared))
         if not shared:
-            left_out.append(LeftOut(one.run, _nothing_shared(first, one)))
-        elif len(kept) > 1 and 2 * shared < before:
+            left_out.append(LeftOut(candidate.run, _nothing_shared(first, candidate)))
+        elif len(compared) > 1 and 2 * shared < before:
             left_out.append(
                 LeftOut(
-                    one.run,
+                    candidate.run,
                     f"It has only {shared:,} of the {before:,} test pictures in common with the others. Compare it with one of them alone.",
                 )
             )
         else:
-            kept.append(one)
-    return [one for one in tested if one in kept], left_out
+            compared.append(candidate)
+    return [candidate for candidate in tested if candidate in compared], left_out
 
 
-def _nothing_shared(first: Tested, one: Tested) -> str:
+def _nothing_shared(first: Tested, other: Tested) -> str:
     """Why the two have no picture to be compared on."""
     name = repr(first.run.name)
-    mine, theirs = {content for content, _ in one.answers}, {content for content, _ in first.answers}
+    mine, theirs = {content for content, _ in other.answers}, {content for content, _ in first.answers}
     same_seed = "Runs with the same seed on the same data set are judged on the same pictures."
-    learned_there, learned_here = len(mine & first.learned), len(theirs & one.learned)
-    relabelled = len(mine & theirs - first.learned - one.learned)
+    learned_there, learned_here = len(mine & first.learned), len(theirs & other.learned)
+    relabelled = len(mine & theirs - first.learned - other.learned)
     if learned_there:
         why = f"{name} learned from {learned_there:,} of its {len(mine):,} test pictures. {same_seed}"
     elif learned_here:

@@ -91,10 +91,10 @@ def _pictures(
 
 def _groups(manifest: Manifest, record: SplitRecord) -> NDArray[np.int64]:
     """The group of each image (N,) by `record`; images that it does not name are one only where their bytes are the same."""
-    known = record.group_of
-    strange = max(known.values(), default=-1) + 1
+    group_of = record.group_of
+    strange = max(group_of.values(), default=-1) + 1
     new = {content: strange + at for at, content in enumerate(sorted({image.sha256 for image in manifest.images}))}
-    return np.array([known.get(image.sha256, new[image.sha256]) for image in manifest.images], dtype=np.int64)
+    return np.array([group_of.get(image.sha256, new[image.sha256]) for image in manifest.images], dtype=np.int64)
 
 
 def _labels(manifest: Manifest, info: BundleInfo) -> NDArray[np.int64]:
@@ -118,9 +118,9 @@ def _chosen(manifest: Manifest, info: BundleInfo, record: SplitRecord, part: Par
     contents = {manifest.images[row].sha256 for row in np.flatnonzero(chosen)}
     if contents and contents == record.parts.get(part, {}).keys():
         return np.asarray(chosen)
-    own = np.array([image.split == part for image in manifest.images])
-    if own.any():
-        return own
+    own_part = np.array([image.split == part for image in manifest.images])
+    if own_part.any():
+        return own_part
     raise SpecError(
         f"{manifest.source} has no {part} split of its own, and these are not the pictures of this run, "
         "whose split is known. Use --split all to judge by all pictures."

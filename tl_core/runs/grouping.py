@@ -139,9 +139,9 @@ def _grouped(dataset: Path, manifest: Manifest, judged: bool) -> Generator[Event
             yield StageStarted(stage="preparing", title="Preparing the pictures")
             sight = yield from seen(dataset, manifest, DEFAULT_NETWORK)
             yield StageStarted(stage="groups", title="Looking for pictures that show the same thing")
-            found = yield from groups.find_groups(manifest.images, sight.features, sight.pixels)
+            searched_groups = yield from groups.find_groups(manifest.images, sight.features, sight.pixels)
             with entry.temporary.open("wb") as file:
-                np.save(file, found)
+                np.save(file, searched_groups)
             path = entry.commit()
         group_of = np.load(path, allow_pickle=False)
     images = tuple(
@@ -193,8 +193,8 @@ def judge(
         ValueError: shapes do not fit, or a head would lack a class.
     """
     yield StageStarted(stage="training", title="Asking heads that have not seen the picture")
-    found = yield from fit_cross_validated(features, labels, folds, classes=classes)
-    return judged_by(probabilities(found.logits / temperature(found.logits, labels)), found.c, labels)
+    answers = yield from fit_cross_validated(features, labels, folds, classes=classes)
+    return judged_by(probabilities(answers.logits / temperature(answers.logits, labels)), answers.c, labels)
 
 
 def judged_by(answers: NDArray[np.floating], c: float, labels: NDArray[np.integer]) -> Judged:

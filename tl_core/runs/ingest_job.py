@@ -22,7 +22,7 @@ def ingest_job(folder: DatasetFolder) -> Generator[Event, None, None]:
 
     spec = folder.spec()
     try:
-        known = [path for path in folder.path.parent.iterdir() if not path.name.startswith(".")]
+        others = [path for path in folder.path.parent.iterdir() if not path.name.startswith(".")]
         onto = folder.versions.manifest(spec.onto) if spec.onto else None
         number = folder.versions.begin() if spec.onto else 1
         complete = partial(with_groups, folder.path, judged=spec.judged) if spec.groups else None
@@ -30,7 +30,7 @@ def ingest_job(folder: DatasetFolder) -> Generator[Event, None, None]:
             spec,
             folder.path,
             staging=folder.staging,
-            known=known,
+            known=others,
             onto=onto,
             first=f"v{number}-" if onto else "",
             room=Allowance(Workspace(folder.workspace_folder)),

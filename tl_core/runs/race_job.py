@@ -155,9 +155,9 @@ def _said(row: Standing) -> str:
     """How a run of the race ended, for its log."""
     from tl_core.training.strategies.strategies import strategies
 
-    known = strategies().get(row.strategy)
+    strategy = strategies().get(row.strategy)
     right = "" if row.val_accuracy is None else f" {row.val_accuracy:.1%} right on the validation pictures."
-    return f"{known.title if known else row.strategy} on {row.backbone}:{right} {row.reason or ''}".rstrip(": ")
+    return f"{strategy.title if strategy else row.strategy} on {row.backbone}:{right} {row.reason or ''}".rstrip(": ")
 
 
 def _leave_out(run: RunFolder, expected: float | None, left: float) -> None:

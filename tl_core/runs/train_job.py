@@ -16,7 +16,6 @@ def train_job(run: RunFolder) -> Generator[Event, None, None]:
     yield StageStarted(stage="preparing", title="Preparing the pictures")
     from tl_core.runs.start.training_spec import without_effect
     from tl_core.runs.train.deliver import deliver
-    from tl_core.runs.train.learn import learn
     from tl_core.runs.train.plan import Plan, prepare, resolve, said_before
 
     plan = Plan(run)
@@ -38,6 +37,11 @@ def train_job(run: RunFolder) -> Generator[Event, None, None]:
     workshop = run.path / "workshop"
     remove(workshop)
     try:
+        if plan.strategy.takes_steps:
+            # Needs torch, which a head alone does not.
+            from tl_core.runs.train.fine_tune import learn_stages as learn
+        else:
+            from tl_core.runs.train.find_head import learn_head as learn
         learned = yield from learn(plan, pixels, workshop)
         yield from deliver(plan, pixels, learned, workshop)
     finally:

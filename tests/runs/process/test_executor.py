@@ -132,11 +132,9 @@ def test_a_job_that_another_executor_runs_is_followed_to_its_end(
 
 def test_a_job_that_is_submitted_again_just_now_is_not_forgotten(waiting: RunFolder) -> None:
     Keeping.kept.clear()
-    submitting = locks.take(waiting.submitted)
-    assert submitting is not None
-    forget_lost(waiting)
-    assert waiting.submitted.exists()
-    locks.release([submitting])
+    with locks.holding(waiting.submitted):
+        forget_lost(waiting)
+        assert waiting.submitted.exists()
 
 
 def test_a_job_that_waited_runs_to_its_end_once_it_is_started(waiting: RunFolder) -> None:
@@ -182,21 +180,24 @@ def test_a_disk_that_is_full_when_a_job_takes_its_place_is_said_and_nothing_is_l
     assert workspace.datasets() == []
 
 
-def test_the_setting_names_a_row_or_a_class_and_all_else_lists_the_rows(
-    monkeypatch: pytest.MonkeyPatch, workspace: Workspace
-) -> None:
-    monkeypatch.delenv("GRAFT_EXECUTOR", raising=False)
-    assert isinstance(chosen(), LocalProcesses)
-    monkeypatch.setenv("GRAFT_EXECUTOR", KEEPING)
-    assert type(chosen()) is Keeping
-    for name, error, part in (
+@pytest.mark.parametrize(
+    ("name", "error", "part"),
+    [
         ("no-such", UnknownName, ", ".join(EXECUTORS)),
         ("no.such.module:Class", SpecError, "no.such.module"),
         ("pathlib:Folder", SpecError, "Folder"),
         (":Class", SpecError, "cannot be used"),
         ("pathlib:Path", SpecError, "submit, cancel, alive and log"),
-    ):
-        monkeypatch.setenv("GRAFT_EXECUTOR", name)
-        with pytest.raises(error, match=part):
-            jobs.submit_ingest(workspace, source_kind="sample", source="digits", name="x")
+    ],
+)
+def test_the_setting_names_a_row_or_a_class_and_all_else_lists_the_rows(
+    monkeypatch: pytest.MonkeyPatch, workspace: Workspace, name: str, error: type[Exception], part: str
+) -> None:
+    monkeypatch.delenv("GRAFT_EXECUTOR", raising=False)
+    assert isinstance(chosen(), LocalProcesses)
+    monkeypatch.setenv("GRAFT_EXECUTOR", KEEPING)
+    assert type(chosen()) is Keeping
+    monkeypatch.setenv("GRAFT_EXECUTOR", name)
+    with pytest.raises(error, match=part):
+        jobs.submit_ingest(workspace, source_kind="sample", source="digits", name="x")
     assert not workspace.exists

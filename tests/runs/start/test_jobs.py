@@ -1,31 +1,45 @@
-"""Asking for jobs: wrong options all at once, a double click once, a folder of one's own, and what a run amounts to."""
+"""Jobs are started and go on: once, with all that is wrong said before; the spec that right options come to."""
 
-import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
 from tests.conftest import PictureFolder
-from tests.runs.conftest import HERE, ended, until
+from tests.runs.conftest import HERE, checkpoint, ended, until
 from tests.runs.executors import KEEPING, by
 from tests.runs.scratch import judge
 from tl_core.cli import main
-from tl_core.documents.arrays import ENTRY, Checkpoint
+from tl_core.documents.arrays import ENTRY
 from tl_core.documents.events import Outlook, Resumed
-from tl_core.errors import DeviceError, DiskFull, InUse, LimitReached, NotEmpty, NotFound, SpecError, UnknownName
+from tl_core.documents.options import Recipe, TrainingOptions
+from tl_core.errors import (
+    DeviceError,
+    DiskFull,
+    GraftError,
+    InUse,
+    LimitReached,
+    NotEmpty,
+    NotFound,
+    SpecError,
+    UnknownName,
+)
+from tl_core.models.registry import network
 from tl_core.runs.finished import summarise
 from tl_core.runs.process import devices
 from tl_core.runs.process.executor import cancel
 from tl_core.runs.process.run_job import Held
 from tl_core.runs.start import jobs
-from tl_core.runs.start.training_spec import training_options
+from tl_core.runs.start.training_spec import problems, setup_of, training_options, without_effect
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import Store, Workspace
-from tl_core.runs.train.plan import outlook
+from tl_core.runs.train.plan import outlook, settled
+from tl_core.training.strategies.strategies import strategies, strategy
 
 Train = Callable[..., RunFolder]
 
@@ -45,17 +59,6 @@ def test_a_run_that_waits_leaves_open_what_the_machine_decides(train: Train, wor
     assert spec.workspace == workspace.token
 
 
-def test_all_wrong_options_are_said_at_once(workspace: Workspace, dataset: DatasetFolder) -> None:
-    with pytest.raises(SpecError) as caught:
-        jobs.submit_training(
-            workspace, dataset, backbone="resnet19", strategy="luck", stages=0, epochs=0, image_size=5000, seed=-1
-        )
-    for part in ("resnet19", "resnet18", "luck", "feature_extraction", "stages", "epochs", "image size", "seed"):
-        assert part in caught.value.message
-    assert not list((workspace.path / "runs").glob("*"))
-    assert workspace.runs() == []
-
-
 def test_a_run_that_needs_far_more_memory_than_one_job_may_have_is_refused_where_the_machine_is_this_one(
     train: Train, workspace: Workspace, dataset: DatasetFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,13 +75,6 @@ def test_a_run_that_needs_far_more_memory_than_one_job_may_have_is_refused_where
     monkeypatch.setenv("GRAFT_JOB_MEMORY_GB", "4")
     monkeypatch.setenv("GRAFT_EXECUTOR", KEEPING)
     assert outlook(run.spec(), dataset).seconds, "another machine may have more"
-
-
-def test_one_wrong_option_is_raised_as_what_it_is() -> None:
-    with pytest.raises(UnknownName):
-        training_options({"strategy": "luck"})
-    with pytest.raises(UnknownName):
-        training_options({"device": "tpu"})
 
 
 def test_a_device_that_is_not_here_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,63 +102,32 @@ def test_a_run_whose_gpu_is_gone_is_finished_on_another_device(train: Train, mon
     assert (run.spec().device, run.status().device) == ("auto", "cpu")
 
 
-def test_a_run_that_cannot_be_finished_here_keeps_its_record(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
-        raise DiskFull("No space is left.")
-
-    run = train("mended")
-    list(jobs.follow(run))
+def _with_checkpoint(run: RunFolder) -> None:
     run.best.write_text("the best so far")
+    save_file({"a": np.zeros(1)}, run.checkpoint_file, metadata={ENTRY: checkpoint(3).model_dump_json()})
+
+
+def _full(*_: object) -> None:
+    raise DiskFull("No space is left.")
+
+
+@pytest.mark.parametrize("start", ["best", "checkpoint", "nothing"])
+@pytest.mark.parametrize(("place", "name"), [(Held, "completed"), (Outlook, "write")])
+def test_a_run_that_cannot_go_on_here_keeps_its_record(
+    train: Train, monkeypatch: pytest.MonkeyPatch, start: jobs.Start, place: type, name: str
+) -> None:
+    run = train("mended", executor=HERE)
+    _with_checkpoint(run)
     run.write_spec(run.spec().model_copy(update={"device": "cuda"}))
     monkeypatch.setattr(devices, "detect_device", lambda: "cpu")
-    monkeypatch.setattr(Held, "completed", full)
-    before, spec, files = run.status(), run.spec(), sorted(path.name for path in run.path.iterdir())
-    assert before.state == "failed"
+    monkeypatch.setattr(place, name, _full)
+    before, spec, files = run.status(), run.spec(), {path.name for path in run.path.iterdir()}
     with pytest.raises(DiskFull):
-        jobs.go_on(run, "best")
+        jobs.go_on(run, start)
     assert (run.status(), run.spec()) == (before, spec)
-    assert sorted(path.name for path in run.path.iterdir()) == files
+    assert {path.name for path in run.path.iterdir()} - {"submitted"} == files - {"submitted"}
     assert run.can_finish()
-
-
-def _with_checkpoint(run: RunFolder) -> None:
-    found = Checkpoint(
-        epoch=3,
-        epochs=10,
-        best_epoch=0,
-        best_loss=1.0,
-        best_accuracy=0.5,
-        ages=(1,),
-        averaged=0,
-        scaler={},
-        micro_batch=1,
-        precision="float32",
-        device="cpu",
-        torch="2.0.0",
-    )
-    run.best.write_text("the best so far")
-    save_file({"a": np.zeros(1)}, run.checkpoint_file, metadata={ENTRY: found.model_dump_json()})
-
-
-@pytest.mark.parametrize("from_start", [False, True])
-def test_a_run_that_cannot_go_on_here_keeps_its_record(
-    train: Train, monkeypatch: pytest.MonkeyPatch, from_start: bool
-) -> None:
-    def full(*_: object) -> None:
-        raise DiskFull("No space is left.")
-
-    run = train("mended")
-    list(jobs.follow(run))
-    _with_checkpoint(run)
-    before, files = run.status(), {path.name for path in run.path.iterdir()}
-    for place in (Held, Outlook):
-        with monkeypatch.context() as patch:
-            patch.setattr(place, "completed" if place is Held else "write", full)
-            with pytest.raises(DiskFull):
-                jobs.go_on(run, "nothing" if from_start else "checkpoint")
-        assert run.status() == before
-        assert {path.name for path in run.path.iterdir()} - {"submitted"} == files
-        assert run.can_resume()
+    assert run.can_resume()
 
 
 def test_two_who_go_on_with_a_run_start_it_once(train: Train) -> None:
@@ -170,11 +135,8 @@ def test_two_who_go_on_with_a_run_start_it_once(train: Train) -> None:
     until(lambda: run.best.exists() and run.best.read_text())
     cancel(run)
     _with_checkpoint(run)
-    clicks = [threading.Thread(target=jobs.go_on, args=(run,)) for _ in range(4)]
-    for click in clicks:
-        click.start()
-    for click in clicks:
-        click.join()
+    with ThreadPoolExecutor(4) as clicks:
+        list(clicks.map(jobs.go_on, [run] * 4))
     until(lambda: run.status().state == "running")
     assert jobs.go_on(run) == run
     cancel(run)
@@ -209,25 +171,22 @@ def test_what_is_left_of_a_run_is_expected_to_take_less_than_all_of_it(train: Tr
     _with_checkpoint(run)
     by(HERE, jobs.go_on, run)
     left = run.expected().seconds
-    assert whole is not None
-    assert left is not None
     assert left < whole
 
 
+@pytest.mark.parametrize("executor", ["no-such", "pathlib:Path"])
 def test_a_run_that_no_executor_can_finish_keeps_its_record_and_can_be_tried_again(
-    train: Train, monkeypatch: pytest.MonkeyPatch
+    train: Train, monkeypatch: pytest.MonkeyPatch, executor: str
 ) -> None:
-    run = train("mended")
-    list(jobs.follow(run))
+    run = train("mended", executor=HERE)
     run.best.write_text("the best so far")
     before = run.status()
-    for executor in ("no-such", "pathlib:Path"):
-        monkeypatch.setenv("GRAFT_EXECUTOR", executor)
-        with pytest.raises(SpecError, match="executor"):
-            jobs.go_on(run, "best")
-        assert run.status() == before
-        assert run.can_finish()
-        assert not run.finishing
+    monkeypatch.setenv("GRAFT_EXECUTOR", executor)
+    with pytest.raises(SpecError, match="executor"):
+        jobs.go_on(run, "best")
+    assert run.status() == before
+    assert run.can_finish()
+    assert not run.finishing
 
 
 def test_a_source_that_is_not_there_is_said_before_a_job_is_made(workspace: Workspace, tmp_path: Path) -> None:
@@ -246,10 +205,7 @@ def test_a_data_set_that_was_not_read_cannot_be_trained_on(workspace: Workspace)
 def test_a_disk_that_is_full_when_a_run_is_made_leaves_nothing_of_it(
     workspace: Workspace, dataset: DatasetFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
-        raise DiskFull("The disk is full.")
-
-    monkeypatch.setattr("tl_core.documents.events.Outlook.write", full)
+    monkeypatch.setattr(Outlook, "write", _full)
     with pytest.raises(DiskFull):
         jobs.submit_training(workspace, dataset)
     assert workspace.runs() == []
@@ -282,8 +238,7 @@ def test_on_a_full_disk_the_record_of_a_run_that_cannot_be_finished_has_the_spac
     def refuse(*_: object) -> None:
         raise LimitReached("As many jobs wait as may.")
 
-    run = train("mended")
-    list(jobs.follow(run))
+    run = train("mended", executor=HERE)
     run.best.write_text("the best so far")
     before = run.status()
     monkeypatch.setattr(Held, "completed", refuse)
@@ -295,28 +250,19 @@ def test_on_a_full_disk_the_record_of_a_run_that_cannot_be_finished_has_the_spac
 
 
 def test_a_double_click_starts_one_job(workspace: Workspace, dataset: DatasetFolder, train: Train) -> None:
-    found: list[RunFolder] = []
-    clicks = [threading.Thread(target=lambda: found.append(train("half second", key="form 17"))) for _ in range(4)]
-    for click in clicks:
-        click.start()
-    for click in clicks:
-        click.join()
-    assert len(set(found)) == 1
-    assert len(found) == 4
-    assert len(workspace.runs()) == 1
-    list(jobs.follow(found[0]))
-    assert found[0].status().state == "succeeded"
-    assert train("half second", key="form 17") == found[0]
-    assert train("half second", key="form 18", executor=HERE) != found[0]
+    with ThreadPoolExecutor(4) as clicks:
+        (run,) = set(clicks.map(lambda _: train("half second", key="form 17"), range(4)))
+    assert workspace.runs() == [run]
+    assert ended(run) == "succeeded"
+    assert train("half second", key="form 17") == run
+    assert train("half second", key="form 18", executor=HERE) != run
     dataset.delete()
     assert not list((workspace.path / "runs").glob(".*"))
 
 
 def test_a_double_click_reads_once(workspace: Workspace) -> None:
-    one, two = (
-        by(HERE, jobs.submit_ingest, workspace, source_kind="sample", source="x", name="dataset", key="upload")
-        for _ in range(2)
-    )
+    again = {"source_kind": "sample", "source": "x", "name": "dataset", "key": "upload"}
+    one, two = (by(HERE, jobs.submit_ingest, workspace, **again) for _ in range(2))
     assert one == two
     assert workspace.datasets() == [one]
 
@@ -371,3 +317,119 @@ def test_the_summary_of_a_run_has_the_promised_fields(train: Train, dataset: Dat
     dataset.delete()
     assert summarise(run).seconds["ingest"] == 0.0
     assert Store.default().workspace(run.spec().workspace).datasets() == []
+
+
+WRONG: dict[str, tuple[Any, str]] = {
+    "weights": ("finest", "'finest'"),
+    "strategy": ("luck", "'luck'"),
+    "solver": ("oracle", "'oracle'"),
+    "stages": (77, "last stages of efficientnet_lite0 is 77"),
+    "epochs": (0, "epochs is 0"),
+    "image_size": (9000, "image size is 9000"),
+    "seed": (-5, "seed is -5"),
+    "device": ("tpu", "'tpu'"),
+    "batch_size": (0, "batch size is 0"),
+    "learning_rate": (0, "learning rate is 0"),
+    "stage_rate": (-0.1, "learning rate of the stages is -0.1"),
+    "optimizer": ("adagrad", "'adagrad'"),
+    "augmentation": ("wild", "'wild'"),
+    "mixup": (float("nan"), "mixup is nan"),
+    "warmth": (1, "'warmth'"),
+}
+
+
+def test_everything_wrong_is_in_one_message_before_a_run_is_made(workspace: Workspace, dataset: DatasetFolder) -> None:
+    options = {name: value for name, (value, _) in WRONG.items()}
+    with pytest.raises(SpecError) as caught:
+        by(HERE, jobs.submit_training, workspace, dataset, **options)
+    for _, part in WRONG.values():
+        assert part in caught.value.message
+    assert "  " not in caught.value.message
+    assert workspace.runs() == []
+
+
+def test_what_is_no_number_is_said_like_what_is_out_of_range() -> None:
+    wrong: dict[str, Any] = {"stages": "two", "epochs": True, "image_size": 64.5, "seed": None, "batch_size": "x"}
+    _, found = TrainingOptions.read({"strategy": "partial_fine_tuning", **wrong})
+    for value, each in zip(wrong.values(), found, strict=True):
+        assert f"is {value}; it takes a whole number" in each.message
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_wrong_alone_is_said_alone(name: str) -> None:
+    value, part = WRONG[name]
+    with pytest.raises(GraftError) as caught:
+        training_options({name: value})
+    assert part in caught.value.message
+
+
+def test_an_unknown_name_lists_the_valid_ones() -> None:
+    with pytest.raises(UnknownName, match=r"feature_extraction.*lora.*auto"):
+        training_options({"strategy": "luck"})
+    with pytest.raises(UnknownName, match="resnet18"):
+        training_options({"backbone": "resnet19"})
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"strategy": "lora"}, "transformer"),
+        ({"strategy": "full_fine_tuning", "solver": "adam"}, "the head alone"),
+        ({"stages": 9, "strategy": "full_fine_tuning"}, "is 9"),
+        ({"image_size": 16, "backbone": "convnext_tiny"}, "convnext_tiny"),
+    ],
+)
+def test_what_does_not_go_together_says_why(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(GraftError, match=said):
+        training_options(options)
+
+
+def test_a_size_is_refused_beside_weights_that_do_not_exist_where_no_set_takes_it() -> None:
+    wrong = TrainingOptions(backbone="vit_b_16", weights="finest", image_size=100)
+    assert [("finest" in each.message, "not 100" in each.message) for each in problems(wrong)] == [
+        (True, False),
+        (False, True),
+    ]
+    (only,) = problems(TrainingOptions(backbone="vit_b_16", weights="finest", image_size=384))
+    assert "finest" in only.message
+
+
+def test_a_spec_has_the_row_s_recipe_with_what_the_user_changed(dataset: DatasetFolder) -> None:
+    options = TrainingOptions(strategy="lp_ft", device="cpu", recipe={"mixup": 0.2, "views": 2})
+    setup = setup_of(options, dataset)
+    spec = setup.spec
+    row = strategy("lp_ft")
+    assert spec.recipe == row.recipe.changed({"mixup": 0.2, "views": 2})
+    assert spec.recipe.learning_rate == row.recipe.learning_rate != Recipe().learning_rate
+    assert spec.epochs == row.epochs
+    assert (spec.chosen_by, spec.reason) == ("user", None)
+    assert spec.weights == network(spec.backbone).default_weights
+    assert spec.changes == {"mixup": 0.2, "views": 2}
+    assert without_effect(setup) == []
+
+
+def test_a_run_asked_for_with_auto_is_made(workspace: Workspace, dataset: DatasetFolder) -> None:
+    run = by(HERE, jobs.submit_training, workspace, dataset, strategy="auto", name="half second", device="cpu")
+    assert run.spec().strategy == "auto"
+    assert workspace.runs() == [run]
+
+
+def test_more_stages_than_there_are_is_never_the_default() -> None:
+    for row in strategies().values():
+        found = [problem.message for problem in problems(TrainingOptions(strategy=row.name))]
+        assert all("transformer" in message for message in found)
+
+
+@pytest.mark.parametrize(
+    ("options", "idle"),
+    [
+        ({"strategy": "feature_extraction", "epochs": 4, "mixup": 0.1}, ["mixup", "epochs"]),
+        ({"solver": "adam", "epochs": 4, "mixup": 0.1, "cutmix": 1.0}, ["cutmix"]),
+        ({"strategy": "full_fine_tuning", "momentum": 0.8, "lora_rank": 4}, ["momentum", "lora_rank"]),
+        ({"strategy": "full_fine_tuning", "momentum": 0.8, "optimizer": "sgd"}, []),
+        ({"strategy": "feature_extraction", "stages": 3}, ["stages"]),
+        ({"strategy": "partial_fine_tuning", "stages": 3}, []),
+    ],
+)
+def test_settings_that_play_no_part_are_named(dataset: DatasetFolder, options: dict[str, Any], idle: list[str]) -> None:
+    assert without_effect(settled(setup_of(training_options({"device": "cpu", **options}), dataset), dataset)) == idle

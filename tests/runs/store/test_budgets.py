@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.app.test_uploads import Sent
-from tests.runs.conftest import HERE
+from tests.runs.conftest import HERE, failure
 from tests.runs.executors import InProcess, Keeping, by
-from tl_core.documents.events import Failure
 from tl_core.documents.spec import TrainSpec
 from tl_core.documents.tasks import DescribeSpec
 from tl_core.errors import DiskFull, OverBudget
@@ -20,7 +19,6 @@ from tl_core.runs.process.run_job import Held, run
 from tl_core.runs.start import jobs
 from tl_core.runs.store.budgets import Allowance, expected_bytes, used
 from tl_core.runs.store.folders import DatasetFolder
-from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import Store, Workspace
 from tl_core.runs.tasks.ask import ask
 from ui.data_page import uploads
@@ -44,13 +42,6 @@ def full(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     return fill
 
 
-def _failure(job: JobFolder) -> Failure:
-    status = job.status()
-    assert status.state == "failed"
-    assert status.failure is not None
-    return status.failure
-
-
 def test_reading_stops_where_the_budget_of_the_workspace_ends_and_leaves_no_pictures(
     workspace: Workspace, picture_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -59,9 +50,8 @@ def test_reading_stops_where_the_budget_of_the_workspace_ends_and_leaves_no_pict
     for kind, place in (("folder", source), ("zip", zipped)):
         _megabytes(monkeypatch, 0.08)
         job = by(READING, jobs.submit_ingest, workspace, source_kind=kind, source=place, name=kind)
-        failure = _failure(job)
-        assert failure.kind == OverBudget.kind
-        assert "of the 80 kB that it may have" in failure.message
+        assert failure(job).kind == OverBudget.kind
+        assert "of the 80 kB that it may have" in failure(job).message
         assert not list(job.path.rglob("*.jpg"))
         assert not (job.path / "staging").exists()
         job.delete()
@@ -84,7 +74,7 @@ def test_copies_of_pictures_that_the_workspace_has_count_where_the_disk_has_no_l
     _megabytes(monkeypatch, 1.5 * used(workspace).total / 1e6)
     onto = first if adds else None
     again = by(READING, jobs.submit_ingest, workspace, source_kind="folder", source=source, name="again", onto=onto)
-    assert _failure(again).kind == OverBudget.kind
+    assert failure(again).kind == OverBudget.kind
     assert (first.number, first.manifest().counts()) == (1, {"cat": 6, "dog": 6})
     assert len(list((first.path / "images").iterdir())) == 12
 
@@ -182,7 +172,7 @@ def test_a_job_whose_turn_comes_below_the_floor_fails_in_words(
     waiting = by(WAITING, jobs.submit_training, workspace, dataset, name="late", device="cpu")
     full()
     run(waiting, Held.of(waiting), {"train": lambda job: pytest.fail("it started")}.__getitem__, Store.default())
-    assert _failure(waiting).kind == DiskFull.kind
+    assert failure(waiting).kind == DiskFull.kind
 
 
 def test_the_cache_makes_way_before_a_job_is_refused(

@@ -4,6 +4,7 @@ import errno
 import os
 import stat
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from tests.runs.conftest import HERE
 from tests.runs.executors import by
 from tl_core import locks
 from tl_core.disk import remove
-from tl_core.documents.events import EVENT, Notice, Status
+from tl_core.documents.events import EVENT, Notice, State, Status
 from tl_core.errors import DiskFull, InUse, NotFound, StoreError
 from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
@@ -77,28 +78,30 @@ def test_a_new_name_is_display_text_only(dataset: DatasetFolder, workspace: Work
     assert dataset.name == dataset.id
 
 
-def test_states_follow_from_lock_status_and_cancel_file(dataset: DatasetFolder) -> None:
-    path = dataset.path / "status.json"
-    assert dataset.status().state == "succeeded"
-    lock = locks.take(dataset.lock)
-    assert lock is not None
-    assert dataset.alive()
-    assert dataset.status().state == "succeeded"
-    path.unlink()
-    assert dataset.status().state == "queued"
-    Status(state="running").write(path)
-    assert dataset.status().state == "running"
-    dataset.cancel_file.touch()
-    assert dataset.status().state == "cancelling"
-    locks.release([lock])
-    assert dataset.status().state == "cancelled"
-    dataset.cancel_file.unlink()
-    assert dataset.status().state == "interrupted"
-    path.unlink()
-    assert dataset.status().state == "interrupted"
-    Status(state="failed").write(path)
-    dataset.cancel_file.touch()
-    assert dataset.status().state == "failed"
+@pytest.mark.parametrize(
+    ("held", "status", "cancel", "state"),
+    [
+        (True, "succeeded", False, "succeeded"),
+        (True, None, False, "queued"),
+        (True, "running", False, "running"),
+        (True, "running", True, "cancelling"),
+        (False, "running", True, "cancelled"),
+        (False, "running", False, "interrupted"),
+        (False, None, False, "interrupted"),
+        (False, "failed", True, "failed"),
+    ],
+)
+def test_states_follow_from_lock_status_and_cancel_file(
+    dataset: DatasetFolder, held: bool, status: State | None, cancel: bool, state: State
+) -> None:
+    dataset.status_file.unlink()
+    if status:
+        Status(state=status).write(dataset.status_file)
+    if cancel:
+        dataset.cancel_file.touch()
+    with locks.holding(dataset.lock) if held else nullcontext():
+        assert dataset.alive() == held
+        assert dataset.status().state == state
 
 
 def test_events_are_read_on_from_an_offset_and_half_lines_wait(dataset: DatasetFolder) -> None:
@@ -147,14 +150,12 @@ def test_only_idle_workspaces_are_swept(workspace: Workspace, dataset: DatasetFo
     idle, live = store.workspace(new_token()), store.workspace(new_token())
     for old in (idle, live):
         _age(old, _read(old), 3 * _DAY)
-    lock = locks.take(live.datasets()[0].lock)
-    assert lock is not None
-    assert sweep(store, 0) == []
-    assert sweep(store, 2) == [idle.token]
-    assert not idle.exists
-    assert live.datasets()
-    assert workspace.datasets() == [dataset]
-    locks.release([lock])
+    with locks.holding(live.datasets()[0].lock):
+        assert sweep(store, 0) == []
+        assert sweep(store, 2) == [idle.token]
+        assert not idle.exists
+        assert live.datasets()
+        assert workspace.datasets() == [dataset]
     live.touch()
     assert sweep(store, 2) == []
     assert sweep(store, 1e-9) != []
@@ -235,13 +236,11 @@ def test_an_upload_that_a_job_at_work_reads_is_neither_swept_nor_cleared_however
     upload = workspace.staging()
     dataset.write_spec(dataset.spec().model_copy(update={"source": str(upload / inner)}))
     os.utime(upload, (time.time() - 2 * _DAY,) * 2)
-    lock = locks.take(dataset.lock)
-    assert lock is not None
-    sweep(Store.default(), 0)
-    with pytest.raises(InUse, match="reads this upload"):
-        remove_upload(workspace, upload)
-    assert upload.exists()
-    locks.release([lock])
+    with locks.holding(dataset.lock):
+        sweep(Store.default(), 0)
+        with pytest.raises(InUse, match="reads this upload"):
+            remove_upload(workspace, upload)
+        assert upload.exists()
     sweep(Store.default(), 0)
     assert not upload.exists()
 
@@ -251,14 +250,12 @@ def test_pictures_of_a_data_set_that_was_not_read_to_the_end_are_swept_once_its_
 ) -> None:
     broken_off = _read(workspace)
     broken_off.manifest_file.unlink()
-    lock = locks.take(broken_off.lock)
-    assert lock is not None
-    left = [folder.path / "images" for folder in (dataset, broken_off)]
-    for images in left:
-        images.mkdir()
-    sweep(Store.default(), 0)
-    assert [images.exists() for images in left] == [True, True]
-    locks.release([lock])
+    with locks.holding(broken_off.lock):
+        left = [folder.path / "images" for folder in (dataset, broken_off)]
+        for images in left:
+            images.mkdir()
+        sweep(Store.default(), 0)
+        assert [images.exists() for images in left] == [True, True]
     sweep(Store.default(), 0)
     assert [images.exists() for images in left] == [True, False]
 
@@ -343,12 +340,10 @@ def test_a_folder_that_somebody_else_removes_at_the_same_moment_is_removed(
 
 def test_a_workspace_with_a_live_job_is_not_deleted_at_all(workspace: Workspace, dataset: DatasetFolder) -> None:
     busy = _read(workspace)
-    lock = locks.take(busy.lock)
-    assert lock is not None
-    with pytest.raises(InUse, match="still at work"):
-        workspace.delete()
-    assert set(workspace.datasets()) == {busy, dataset}
-    locks.release([lock])
+    with locks.holding(busy.lock):
+        with pytest.raises(InUse, match="still at work"):
+            workspace.delete()
+        assert set(workspace.datasets()) == {busy, dataset}
     workspace.delete()
     assert not workspace.exists
 

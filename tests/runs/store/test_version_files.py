@@ -90,11 +90,8 @@ def test_a_refused_change_leaves_nothing(pets: DatasetFolder, monkeypatch: pytes
     with pytest.raises(SpecError, match="no picture 'x\\.jpg'"):
         pets.versions.apply(Remedies(leave_out=("x.jpg",)))
     monkeypatch.setattr(version_files, "_PATIENCE", 0.0)
-    held = locks.take(pets.path / "versions_lock")
-    assert held is not None
-    with pytest.raises(InUse, match="Another session"):
+    with locks.holding(pets.path / "versions_lock"), pytest.raises(InUse, match="Another session"):
         pets.versions.apply(Remedies(leave_out=(_files(pets)[0],)))
-    locks.release([held])
     assert (pets.number, pets.versions.made()) == (1, {})
 
 

@@ -62,7 +62,6 @@ def test_a_backbone_is_looked_into(workspace: Workspace, pets: DatasetFolder, ca
     about = {"workspace": workspace.token, "dataset": pets.id, "backbone": "efficientnet_lite0", "image_size": SIZE}
     task = carry_out(FeatureMapsSpec(**about, row=1))
     look = task.answer(FeatureMaps)
-    assert look is not None
     assert look.maps
     assert look.filters is not None
     for file in (look.picture, look.filters, *(each.file for each in look.maps)):
@@ -97,7 +96,6 @@ def test_labels_are_reviewed_by_heads_that_have_not_seen_the_picture_or_by_what_
 
     judged: list[int] = []
     monkeypatch.setattr(label_review, "judge", lambda *given, **more: judged.append(1) or judge(*given, **more))
-    assert kept.nested is not None
     nested = kept.nested.copy()
     nested[5] = np.eye(3)[(labels[5] + 1) % 3]
     dataclasses.replace(kept, nested=nested).write(pets_run.out_of_fold_file)
@@ -138,7 +136,6 @@ def test_a_learning_rate_is_found_for_stages(pets: DatasetFolder, carry_out: Car
     options = TrainingOptions(backbone=SMALL, strategy="partial_fine_tuning", stages=1, image_size=SIZE, device="cpu")
     task = carry_out(rate_task(options, pets))
     curve = task.answer(RateCurve)
-    assert curve is not None
     assert len(curve.rates) == len(curve.losses) > 10
     assert curve.rates[0] < curve.suggested < 1
     assert not (task.path / "run").exists()
@@ -174,12 +171,10 @@ def test_every_picture_has_a_place_on_the_map_and_more_than_fit_are_sampled(
         [image.label for image in pets.manifest().images],
     )
     drawn = carry_out(spec).answer(PictureMap)
-    assert drawn is not None
     assert drawn.rows == tuple(range(60))
     assert len(drawn.x) == len(drawn.y) == 60
     monkeypatch.setattr(picture_map, "MOST", 25)
     sample = carry_out(spec).answer(PictureMap)
-    assert sample is not None
     assert len(set(sample.rows)) == 25
     assert list(sample.rows) == sorted(sample.rows)
     for row, other, near in zip(sample.rows, sample.other, sample.lookalikes, strict=True):
@@ -196,7 +191,6 @@ def test_the_evidence_in_a_picture_is_what_the_bundle_says_where_its_logits_are_
 ) -> None:
     task = carry_out(task_about(pets_run, EvidenceSpec, row=2, classes=(1, 0)))
     evidence = task.answer(PictureEvidence)
-    assert evidence is not None
     assert [each.label for each in evidence.classes] == [1, 0]
     model = Predictor(read_bundle(pets_run.bundle))
     pixels = model.pixels(pets.image(pets.manifest().images[2]))

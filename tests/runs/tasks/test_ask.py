@@ -1,7 +1,6 @@
 """Tasks as jobs: asked twice, answered once; stopped ones start again; what they hold; how they are cleared."""
 
 import os
-import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ import pytest
 
 from tests.conftest import until
 from tests.runs import scratch
-from tests.runs.conftest import end_all
+from tests.runs.conftest import end_all, kill
 from tests.runs.executors import KEEPING, InProcess, LocalScratch, by
 from tl_core import locks
 from tl_core.documents.events import Event
@@ -21,6 +20,7 @@ from tl_core.runs.process.executor import Executor, cancel
 from tl_core.runs.start import jobs
 from tl_core.runs.start.training_spec import rate_task
 from tl_core.runs.store.folders import DatasetFolder, TaskFolder, open_job
+from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import Store, Workspace, new_token
 from tl_core.runs.store.sweep import sweep
 from tl_core.runs.tasks import ask as asking
@@ -30,16 +30,15 @@ Rank = Callable[..., TaskFolder]
 HERE = InProcess(dict.fromkeys(("describe", "rank", "preview"), scratch.do))
 
 
-class Counting(InProcess):
-    """Counts what it starts."""
-
-    def __init__(self) -> None:
-        super().__init__(dict.fromkeys(("describe", "rank"), scratch.do))
-        self.started = 0
-
-    def submit(self, *arguments: object, **more: object) -> None:
-        self.started += 1
-        super().submit(*arguments, **more)  # type: ignore[arg-type]
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[JobFolder]:
+    """The jobs that this process has begun, one after the other."""
+    begun: list[JobFolder] = []
+    submit = InProcess.submit
+    monkeypatch.setattr(
+        InProcess, "submit", lambda self, job, *, store: begun.append(job) or submit(self, job, store=store)
+    )
+    return begun
 
 
 @pytest.fixture
@@ -47,7 +46,7 @@ def rank(workspace: Workspace, dataset: DatasetFolder, place: LocalScratch) -> I
     """Ask for a ranking, whose first backbone says what the job does; none outlives its test."""
     asked: list[TaskFolder] = []
 
-    def start(*backbones: str, executor: Executor | None = None) -> TaskFolder:
+    def start(*backbones: str, executor: Executor | None = HERE) -> TaskFolder:
         spec = RankSpec(workspace=workspace.token, dataset=dataset.id, backbones=backbones, device="cpu")
         asked.append(by(executor, ask, workspace, spec))
         return asked[-1]
@@ -61,45 +60,44 @@ def _aged(question: TaskFolder, days: float) -> None:
     os.utime(question.path, (then, then))
 
 
-def test_the_same_question_is_answered_once(workspace: Workspace, rank: Rank) -> None:
-    counting = Counting()
-    question = rank("answer", executor=counting)
-    assert question.status().state == "succeeded"
-    assert rank("answer", executor=counting) == question
-    assert counting.started == 1
+def test_the_same_question_is_answered_once(workspace: Workspace, rank: Rank, started: list[JobFolder]) -> None:
+    question = rank("answer")
     assert question.answer(Ranking) == Ranking(images=3, classes=2, rows=())
-    assert rank("answer", "resnet18", executor=counting) != question
-    assert counting.started == 2
-    assert question in workspace.tasks()
-    assert len(workspace.tasks()) == 2
+    assert rank("answer") == question
+    other = rank("answer", "resnet18")
+    assert started == [question, other]
+    assert set(workspace.tasks()) == {question, other}
 
 
-def test_a_ranking_that_lacks_a_backbone_is_made_again(rank: Rank) -> None:
-    counting = Counting()
-    question = rank("lacking", "resnet18", executor=counting)
-    found = question.answer(Ranking)
-    assert found is not None
-    assert set(found.failed) == {"resnet18"}
-    assert rank("lacking", "resnet18", executor=counting) == question
-    assert counting.started == 2
-    assert question.answer(Ranking) == found
+@pytest.mark.parametrize(
+    ("does", "answer", "state"),
+    [
+        ("lacking", None, "succeeded"),
+        ("answer", "{", "succeeded"),
+        ("answer", "deleted", "succeeded"),
+        ("mended", None, "failed"),
+        ("bug", None, "failed"),
+    ],
+)
+def test_what_has_no_whole_answer_is_asked_anew(
+    rank: Rank, started: list[JobFolder], does: str, answer: str | None, state: str
+) -> None:
+    question = rank(does)
+    assert question.status().state == state
+    if answer == "deleted":
+        question.result_file.unlink()
+    elif answer:
+        question.result_file.write_text(answer)
+    assert rank(does) == question
+    assert started == [question] * 2
+    assert [event.type for event in question.events()[0]].count("ended") == 1, "nothing is left of the first"
+    assert (question.answer(Ranking) is None) == (state == "failed")
 
 
-def test_an_answer_that_cannot_be_read_is_made_again(rank: Rank) -> None:
-    counting = Counting()
-    question = rank("answer", executor=counting)
-    question.result_file.write_text("{")
-    assert rank("answer", executor=counting) == question
-    assert counting.started == 2
-    assert question.answer(Ranking) == Ranking(images=3, classes=2, rows=())
-
-
-def test_a_look_up_whose_row_is_gone_is_made_again(workspace: Workspace) -> None:
-    counting = Counting()
+def test_a_look_up_whose_row_is_gone_is_made_again(workspace: Workspace, started: list[JobFolder]) -> None:
     for _ in range(2):
-        question = by(counting, ask, workspace, DescribeSpec(network="answer"))
-        assert question.status().state == "succeeded"
-    assert counting.started == 2
+        assert by(HERE, ask, workspace, DescribeSpec(network="answer")).status().state == "succeeded"
+    assert len(started) == 2
 
 
 def test_other_weights_of_the_operator_are_another_question(
@@ -108,16 +106,16 @@ def test_other_weights_of_the_operator_are_another_question(
     own = tmp_path / "resnet18.safetensors"
     own.write_bytes(b"some")
     monkeypatch.setenv("GRAFT_WEIGHTS_DIR", str(tmp_path))
-    before = rank("answer", "resnet18", executor=HERE)
-    assert rank("answer", "resnet18", executor=HERE) == before
+    before = rank("answer", "resnet18")
+    assert rank("answer", "resnet18") == before
     own.write_bytes(b"others")
-    assert rank("answer", "resnet18", executor=HERE) != before
+    assert rank("answer", "resnet18") != before
 
 
 def test_a_question_that_is_cleared_away_while_it_is_asked_for_is_made_again(
     rank: Rank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    question, really = rank("answer", executor=HERE), asking._answered
+    question, really = rank("answer"), asking._answered
 
     def cleared(asked: TaskFolder, spec: TaskSpec) -> bool:
         answered = really(asked, spec)
@@ -126,16 +124,16 @@ def test_a_question_that_is_cleared_away_while_it_is_asked_for_is_made_again(
         return answered
 
     monkeypatch.setattr(asking, "_answered", cleared)
-    assert rank("answer", executor=HERE) == question
+    assert rank("answer") == question
     assert question.status().state == "succeeded"
 
 
 def test_a_question_at_work_is_returned_as_it_is_and_holds_what_it_asks_about(
     workspace: Workspace, dataset: DatasetFolder, rank: Rank
 ) -> None:
-    question = rank("slow")
+    question = rank("slow", executor=None)
     until(lambda: question.status().state == "running")
-    assert rank("slow") == question
+    assert rank("slow", executor=None) == question
     assert question.answer(Ranking) is None
     assert workspace.live() == [question]
     assert open_job(question.path) == question
@@ -158,7 +156,7 @@ def test_what_needs_the_device_waits_for_it_and_the_other_questions_for_each_oth
     train("slow")
     queue = Store.default().queue / "cpu"
     until(lambda: locks.held(queue / "lock"))
-    waiting = [rank("answer"), rank("slow")]
+    waiting = [rank("answer", executor=None), rank("slow", executor=None)]
     described = ask(workspace, DescribeSpec(network="answer"))
     until(lambda: described.status().final)
     assert described.status().state == "succeeded"
@@ -172,50 +170,43 @@ def test_what_needs_the_device_waits_for_it_and_the_other_questions_for_each_oth
 
 
 def test_a_killed_question_starts_again(rank: Rank, place: LocalScratch) -> None:
-    question = rank("slow")
+    question = rank("slow", executor=None)
 
     def stages() -> list[Event]:
         return [event for event in question.events()[0] if event.type == "stage"]
 
     until(lambda: bool(stages()))
-    os.killpg(place.process(question), signal.SIGKILL)
-    until(lambda: not question.alive())
-    assert question.status().state == "interrupted"
-    again = rank("slow")
-    assert again == question
+    kill(place.process(question), question)
+    assert rank("slow", executor=None) == question
     assert question.alive()
     until(lambda: question.status().state == "running" and bool(stages()))
     assert len(stages()) == 1, "what the killed one had said is gone"
 
 
-@pytest.mark.parametrize("does", ["mended", "bug"])
-def test_a_failed_question_starts_again(rank: Rank, does: str) -> None:
-    counting = Counting()
-    question = rank(does, executor=counting)
-    assert question.status().state == "failed"
-    assert question.answer(Ranking) is None
-    assert rank(does, executor=counting) == question
-    assert counting.started == 2
-    ended = [event for event in question.events()[0] if event.type == "ended"]
-    assert len(ended) == 1
+@pytest.mark.parametrize(
+    ("error", "wrong"),
+    [
+        (NotFound, {"dataset": "../../x"}),
+        (NotFound, {"dataset": "0" * 16}),
+        (NotFound, {"workspace": "f" * 32}),
+        (UnknownName, {"device": "tpu"}),
+    ],
+)
+def test_wrong_questions_are_said_before_a_job_is_made(
+    workspace: Workspace, dataset: DatasetFolder, error: type[Exception], wrong: dict[str, str]
+) -> None:
+    right = {"workspace": workspace.token, "dataset": dataset.id, "backbones": ("a",)}
+    with pytest.raises(error):
+        by(HERE, ask, workspace, RankSpec.model_construct(**{**right, **wrong}))
+    assert workspace.tasks() == []
 
 
-def test_wrong_questions_are_said_before_a_job_is_made(workspace: Workspace, dataset: DatasetFolder) -> None:
-    place, data = workspace.token, dataset.id
-    wrong: list[tuple[type[Exception], object]] = [
-        (NotFound, RankSpec(workspace=place, dataset="../../x", backbones=("a",))),
-        (NotFound, RankSpec(workspace=place, dataset="0" * 16, backbones=("a",))),
-        (NotFound, RankSpec(workspace=new_token(), dataset=data, backbones=("a",))),
-        (UnknownName, RankSpec.model_construct(workspace=place, dataset=data, backbones=("a",), device="tpu")),
-    ]
-    for error, spec in wrong:
-        with pytest.raises(error):
-            by(HERE, ask, workspace, spec)
+def test_a_data_set_that_was_not_read_is_not_asked_about(workspace: Workspace) -> None:
     broken = by(
         InProcess({"ingest": scratch.do}), jobs.submit_ingest, workspace, source_kind="sample", source="x", name="bug"
     )
     with pytest.raises(SpecError, match="not read to the end"):
-        by(HERE, ask, workspace, RankSpec(workspace=place, dataset=broken.id, backbones=("a",)))
+        by(HERE, ask, workspace, RankSpec(workspace=workspace.token, dataset=broken.id, backbones=("a",)))
     assert workspace.tasks() == []
 
 
@@ -239,12 +230,12 @@ def test_where_questions_are_answered_elsewhere_their_device_is_found_there(
 def test_questions_are_cleared_after_a_day_or_with_their_data_set(
     workspace: Workspace, dataset: DatasetFolder, rank: Rank
 ) -> None:
-    old, fresh, asked_again = (rank("answer", name, executor=HERE) for name in ("a", "b", "c"))
-    at_work = rank("slow")
+    old, fresh, asked_again = (rank("answer", name) for name in ("a", "b", "c"))
+    at_work = rank("slow", executor=None)
     apart = by(HERE, ask, workspace, DescribeSpec(network="answer"))
     for question in (old, asked_again, at_work):
         _aged(question, 2)
-    assert rank("answer", "c", executor=HERE) == asked_again
+    assert rank("answer", "c") == asked_again
     sweep(Store.default(), 0)
     assert not old.exists
     assert all(question.exists for question in (fresh, asked_again, at_work, apart))

@@ -65,7 +65,6 @@ def test_of_many_filters_the_strongest_are_shown(tmp_path: Path) -> None:
     weights[:40] *= 0.01
     save_file({"patches.weight": weights}, tmp_path / "t")
     filters = first_filters(tmp_path / "t")
-    assert filters is not None
     assert filters.shape == (64, 3, 4, 4)
     assert np.array_equal(filters[-60:], weights[40:].numpy())
 

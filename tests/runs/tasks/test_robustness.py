@@ -27,7 +27,6 @@ def test_it_is_answered_by_a_job_that_names_every_corruption_and_is_cleared_with
 ) -> None:
     task = carry_out(task_about(pets_run, RobustnessSpec, corruptions=STRENGTHS))
     found, report = task.answer(Robustness), pets_run.report()
-    assert found is not None
     assert (found.images, found.of_images) == (report.test.images, report.test.images)
     assert (found.clean.accuracy, found.clean.interval) == (report.test.accuracy, report.test.interval)
     assert [effect.corruption for effect in found.effects] == list(CORRUPTIONS)
@@ -54,7 +53,6 @@ def test_of_many_pictures_a_part_of_every_class_is_asked_about(
     spec = task_about(pets_run, RobustnessSpec, corruptions={name: STRENGTHS[name] for name in ("noise", "grey")})
     task = carry_out(spec)
     found, events = task.answer(Robustness), task.events()[0]
-    assert found is not None
     assert (found.images, found.of_images) == (6, 9)
     assert [effect.corruption for effect in found.effects] == ["noise", "grey"]
     assert "6 of the 9 pictures" in next(event.message for event in events if isinstance(event, Notice))

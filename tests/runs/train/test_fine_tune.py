@@ -1,45 +1,46 @@
-"""Every strategy as a run: what it says on the way, what it writes into its spec, and what its report and bundle say of it."""
+"""Every strategy as a run: which pictures its head learns from, what it says on the way, what it writes into its spec, and what its report and bundle say of it."""
 
 import json
 import shutil
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from sklearn.datasets import load_digits
 
-from tests.runs.conftest import SIZE, SMALL
-from tests.runs.executors import InProcess, by
+from tests.runs.conftest import SIZE, SMALL, notices
+from tests.runs.executors import InProcess
 from tests.training.helpers import finish, smaller_batches
 from tl_core.documents.bundle_info import NO_WEIGHTS
 from tl_core.documents.events import EpochEnded, Event, Notice, StageStarted
-from tl_core.documents.options import TrainingOptions
+from tl_core.documents.options import Recipe, TrainingOptions
 from tl_core.documents.report import Report
-from tl_core.documents.spec import TrainSpec
 from tl_core.errors import ModelError, WeightsUnavailable
 from tl_core.models.build import Backbone, build
 from tl_core.models.graphs.edit import head_of
 from tl_core.models.graphs.export import ONNX_NAME, backbone_key, exported_backbone
 from tl_core.models.registry import network
 from tl_core.runs.finished import summarise
-from tl_core.runs.start import jobs
 from tl_core.runs.start.training_spec import setup_of
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
-from tl_core.runs.store.store import Workspace
 from tl_core.runs.train import deliver as delivering
+from tl_core.runs.train import find_head
 from tl_core.runs.train import fine_tune as stepping
 from tl_core.runs.train.deliver import deliver
+from tl_core.runs.train.find_head import Learned, fitted_head
 from tl_core.runs.train.fine_tune import built
-from tl_core.runs.train.learn import Learned, learn
 from tl_core.runs.train.plan import Plan, prepare
 from tl_core.runs.train_job import train_job
 from tl_core.runs.worker import JOBS
 from tl_core.serving.bundle import read_bundle
 from tl_core.serving.predictor import Predictor
-from tl_core.training.frozen import onnx_runtime
+from tl_core.training.head.fitted import fit_logistic
 from tl_core.training.loop.steps import Trainer
 from tl_core.training.strategies.strategies import strategy
 
@@ -47,26 +48,16 @@ HERE = InProcess(JOBS)
 
 
 @pytest.fixture
-def trained(workspace: Workspace, pets: DatasetFolder) -> Callable[..., RunFolder]:
-    def train(**options: object) -> RunFolder:
-        run = by(
-            HERE,
-            jobs.submit_training,
-            workspace,
-            pets,
-            image_size=SIZE,
-            device="cpu",
-            **{"backbone": SMALL, "epochs": 1, **options},
-        )
-        status = run.status()
-        assert status.state == "succeeded", f"{status.failure}\n{run.log()}"
-        return run
-
-    return train
+def trained(trained: Callable[..., RunFolder]) -> Callable[..., RunFolder]:
+    """Trains on a processor, of a small network in one epoch unless the options say otherwise."""
+    return lambda **options: trained(**{"backbone": SMALL, "epochs": 1, "device": "cpu", **options})
 
 
-def _notices(run: RunFolder) -> list[str]:
-    return [event.message for event in run.events()[0] if isinstance(event, Notice)]
+def _plan(pets: DatasetFolder, folder: Path, **options: object) -> Plan:
+    """The plan of a run with those options, which nobody carries out."""
+    run = RunFolder(folder / "run")
+    run.write_spec(setup_of(TrainingOptions(**options), pets).spec)  # type: ignore[arg-type]
+    return Plan(run)
 
 
 def _titles(run: RunFolder) -> list[str]:
@@ -82,7 +73,7 @@ def test_surgical_names_the_stage_it_found_and_moves_no_other(trained: Callable[
     moved = run.report().moved
     assert [row.learned for row in moved] == [number == stage for number in range(len(moved))]
     assert all(row.distance == 0 for number, row in enumerate(moved) if number != stage)
-    (said,) = (message for message in _notices(run) if "pull hardest" in message)
+    (said,) = (message for message in notices(run) if "pull hardest" in message)
     assert f"at {moved[stage].name}," in said
     assert all(f"{row.name} " in said for row in moved)
 
@@ -114,10 +105,7 @@ def work(pets: DatasetFolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     """Begins a run on the pets on a device that the spec may not know."""
 
     def begin(device: str, name: str = "lp_ft") -> Work:
-        run = RunFolder(tmp_path / "run")
-        options = TrainingOptions(backbone=SMALL, strategy=name, image_size=SIZE, device="cpu", epochs=2)
-        run.write_spec(setup_of(options, pets).spec)
-        plan = Plan(run)
+        plan = _plan(pets, tmp_path, backbone=SMALL, strategy=name, image_size=SIZE, device="cpu", epochs=2)
         pixels, _ = finish(prepare(plan))
         plan.setup = plan.setup.changed(device=device)
         return Work(plan, pixels, tmp_path)
@@ -134,9 +122,9 @@ def test_a_gpu_answers_the_held_out_pictures_itself_as_the_bundle_does_and_needs
     shutil.rmtree(doing.plan.cache.root / "backbones")
     with monkeypatch.context() as patch:
         patch.setattr(stepping, "exported_backbone", None)
-        patch.setattr(onnx_runtime, "embed_rows", None)
+        patch.setattr(delivering, "embed_rows", None)
         patch.setattr(Predictor, "ask", None)
-        learned, _ = finish(learn(doing.plan, doing.pixels, doing.folder))
+        learned, _ = finish(stepping.learn_stages(doing.plan, doing.pixels, doing.folder))
         report, said = doing.deliver(learned)
     assert not said
     key = backbone_key(doing.plan.network, doing.plan.weights.name, SIZE)
@@ -234,15 +222,14 @@ def test_the_pictures_nearest_to_a_tie_are_among_those_on_which_bundle_and_gpu_m
 
 
 def test_a_network_that_fits_no_bundle_is_refused_before_it_is_trained(pets: DatasetFolder, tmp_path: Path) -> None:
-    run = RunFolder(tmp_path / "run")
-    run.write_spec(setup_of(TrainingOptions(backbone="vit_h_14", strategy="lp_ft"), pets).spec)
+    plan = _plan(pets, tmp_path, backbone="vit_h_14", strategy="lp_ft")
     with pytest.raises(ModelError, match="vit_h_14 is too large"):
-        next(stepping.train(Plan(run), np.zeros((0, SIZE, SIZE, 3), dtype=np.uint8)))
+        next(stepping.train(plan, np.zeros((0, SIZE, SIZE, 3), dtype=np.uint8)))
 
 
 def test_stages_join_one_by_one(trained: Callable[..., RunFolder]) -> None:
     run = trained(strategy="gradual_unfreezing", epochs=3)
-    said = [message for message in _notices(run) if message.startswith("From epoch")]
+    said = [message for message in notices(run) if message.startswith("From epoch")]
     assert [message.split(" on, ")[0] for message in said] == ["From epoch 2", "From epoch 3"]
     assert network(SMALL).stages[-1] in said[0]
     assert "stem" in said[1]
@@ -264,11 +251,9 @@ def test_from_scratch_uses_no_pretrained_weights(trained: Callable[..., RunFolde
 def test_from_scratch_takes_pictures_like_those_of_the_weights_that_were_chosen(
     pets: DatasetFolder, tmp_path: Path
 ) -> None:
-    chosen = TrainingOptions(backbone="vit_b_16", weights="IMAGENET1K_SWAG_E2E_V1", strategy="from_scratch")
-    run = RunFolder(tmp_path / "run")
-    run.write_spec(setup_of(chosen, pets).spec)
-    plan = Plan(run)
-    assert plan.weights.name == chosen.weights
+    weights = "IMAGENET1K_SWAG_E2E_V1"
+    plan = _plan(pets, tmp_path, backbone="vit_b_16", weights=weights, strategy="from_scratch")
+    assert plan.weights.name == weights
     size = plan.spec.image_size
     with torch.device("meta"):
         backbone, _ = finish(built(plan))
@@ -278,11 +263,9 @@ def test_from_scratch_takes_pictures_like_those_of_the_weights_that_were_chosen(
 def test_what_was_saved_is_finished_without_the_pretrained_weights(
     pets: DatasetFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = RunFolder(tmp_path / "run")
-    run.write_spec(setup_of(TrainingOptions(strategy="lp_ft", image_size=SIZE), pets).spec)
-    plan, pixels = Plan(run), np.zeros((0, SIZE, SIZE, 3), dtype=np.uint8)
+    plan, pixels = _plan(pets, tmp_path, strategy="lp_ft", image_size=SIZE), np.zeros((0, SIZE, SIZE, 3), np.uint8)
     saved = build(plan.network, weights=None, classes=3, seed=7).tensors()
-    save_file(saved, run.best)
+    save_file(saved, plan.run.best)
 
     def gone(*_: object, **__: object) -> Generator[Event, None, Backbone]:
         raise WeightsUnavailable("The weights are not here.")
@@ -291,7 +274,7 @@ def test_what_was_saved_is_finished_without_the_pretrained_weights(
     monkeypatch.setattr(stepping, "pretrained", gone)
     with pytest.raises(WeightsUnavailable):
         finish(stepping.train(plan, pixels))
-    run.finish_file.touch()
+    plan.run.finish_file.touch()
     (backbone, moved), _ = finish(stepping.train(plan, pixels))
     assert all(torch.equal(tensor, saved[name]) for name, tensor in backbone.tensors().items())
     assert moved == ()
@@ -311,7 +294,7 @@ def test_auto_becomes_a_strategy_and_says_why(trained: Callable[..., RunFolder])
     assert spec.chosen_by == "auto"
     row = strategy(spec.strategy)
     assert spec.reason
-    assert any(spec.reason in message and row.title in message for message in _notices(run))
+    assert any(spec.reason in message and row.title in message for message in notices(run))
     assert spec.epochs == 2
     assert spec.recipe == row.recipe.changed({"label_smoothing": 0.1})
     assert run.report().test.images > 0
@@ -328,7 +311,6 @@ def test_whether_the_frozen_stages_output_is_kept_stands_in_the_spec(
 
     def noting(*given: object, **more: object) -> Generator[Event, None, object]:
         spec = more["spec"]
-        assert isinstance(spec, TrainSpec)
         asked.append(spec.views_kept.get(frozen))
         more["spec"] = spec.model_copy(update={"views_kept": {frozen: 0}})
         return real(*given, **more)  # type: ignore[arg-type]
@@ -381,3 +363,68 @@ def test_deleting_pictures_deletes_what_was_computed_from_them(
     pets.delete()
     assert not [path for path in before if path.exists()]
     assert any((store / "cache" / "backbones").iterdir())
+
+
+FEATURES, LABELS = load_digits(return_X_y=True)
+FEATURES, LABELS = FEATURES[:300].astype(np.float32), LABELS[:300].astype(np.int64)
+SPLITS = np.array(["train", "train", "train", "val", "test"])[np.arange(300) // 10 % 5]
+
+
+def _features(pixels: object) -> Generator[Event, None, np.ndarray]:
+    return FEATURES
+    yield
+
+
+def _stand_in(name: str = "feature_extraction", groups: np.ndarray | None = None, own_splits: bool = False) -> Any:
+    return SimpleNamespace(
+        features=_features,
+        spec=SimpleNamespace(solver="logistic", device="cpu", recipe=Recipe()),
+        strategy=strategy(name),
+        manifest=SimpleNamespace(own_splits=own_splits),
+        network=None,
+        weights=SimpleNamespace(name="ImageNet"),
+        cache=None,
+        labels=LABELS,
+        classes=tuple("0123456789"),
+        groups=np.arange(300) if groups is None else groups,
+        one_moment=(),
+        rows=lambda *splits: np.flatnonzero(np.isin(SPLITS, splits)),
+    )
+
+
+def _by_validation() -> np.ndarray:
+    train, val = (np.flatnonzero(part == SPLITS) for part in ("train", "val"))
+    return finish(fit_logistic(FEATURES, LABELS, train, val, classes=10))[0].weight
+
+
+def test_a_head_alone_is_chosen_by_cross_validation_over_all_that_is_not_the_test() -> None:
+    found, _ = finish(fitted_head(_stand_in(), np.zeros(0, dtype=np.uint8)))
+    assert np.array_equal(found.out_of_fold.rows, np.flatnonzero(SPLITS != "test"))
+    assert not np.array_equal(found.head.weight, _by_validation())
+
+
+def test_only_a_split_of_our_own_is_cross_validated_as_a_whole() -> None:
+    ours, _ = finish(fitted_head(_stand_in(), np.zeros(0, dtype=np.uint8)))
+    theirs, _ = finish(fitted_head(_stand_in(own_splits=True), np.zeros(0, dtype=np.uint8)))
+    assert ours.out_of_fold.nested.shape == (300, 10)
+    assert theirs.out_of_fold.nested is None
+    assert theirs.out_of_fold.logits.shape == ours.out_of_fold.logits.shape
+
+
+def test_what_training_starts_from_has_seen_no_validation_picture() -> None:
+    found, _ = finish(fitted_head(_stand_in("lp_ft"), np.zeros(0, dtype=np.uint8)))
+    assert found.out_of_fold is None
+    assert np.array_equal(found.head.weight, _by_validation())
+
+
+def test_features_beyond_the_memory_and_a_class_of_one_group_leave_the_choice_to_the_validation_split(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one_group, _ = finish(
+        fitted_head(_stand_in(groups=np.where(LABELS == 3, 500, np.arange(300))), np.zeros(0, dtype=np.uint8))
+    )
+    monkeypatch.setattr(find_head, "IN_MEMORY", 1000)
+    many, _ = finish(fitted_head(_stand_in(), np.zeros(0, dtype=np.uint8)))
+    for found in (one_group, many):
+        assert found.out_of_fold is None
+        assert np.array_equal(found.head.weight, _by_validation())

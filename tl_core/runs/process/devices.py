@@ -179,21 +179,21 @@ def unusable_gpu() -> str | None:
         return None
     install = f"pip install --force-reinstall torch torchvision --index-url {_WHEELS}"
     driver, newest = driver_version()
-    found = f"PyTorch {version} cannot use the {here[0].name} of this machine"
+    problem = f"PyTorch {version} cannot use the {here[0].name} of this machine"
     if cuda is None:
-        return f"{found}, because it was installed without CUDA; install one for CUDA 12.6 ({install})."
+        return f"{problem}, because it was installed without CUDA; install one for CUDA 12.6 ({install})."
     card = _cards()[0]
     if newest and newest // 1000 < int(cuda.split(".")[0]):
         return (
-            f"{found}, because it was built for CUDA {cuda} and driver {driver} is too old for that; update the driver, or install "
+            f"{problem}, because it was built for CUDA {cuda} and driver {driver} is too old for that; update the driver, or install "
             f"PyTorch for CUDA 12.6 ({install})."
         )
     if card.capability != (0, 0) and card.capability < _OLDEST_CARD:
         return (
-            f"{found}, because the card is older than what it was built for; install PyTorch for CUDA 12.6, which may still "
+            f"{problem}, because the card is older than what it was built for; install PyTorch for CUDA 12.6, which may still "
             f"know it ({install})."
         )
-    return f"{found} (driver {driver}, CUDA {cuda}): {(card.problem or '').rstrip('.')}; see whether nvidia-smi works, and start Graft again."
+    return f"{problem} (driver {driver}, CUDA {cuda}): {(card.problem or '').rstrip('.')}; see whether nvidia-smi works, and start Graft again."
 
 
 @cache
@@ -203,9 +203,9 @@ def _cards() -> tuple[Card, ...]:
     if not here:
         return ()
     folder = settings.store_folder() / "gpus"
-    known = [_kept(folder, gpu) for gpu in here]
-    if all(known):
-        return tuple(filter(None, known))
+    tried = [_kept(folder, gpu) for gpu in here]
+    if all(tried):
+        return tuple(filter(None, tried))
     with ExitStack() as turn, ThreadPoolExecutor(_AT_ONCE) as pool:
         # Without a store that can be written to, nothing is kept.
         with suppress(OSError):
@@ -273,11 +273,11 @@ class _PyTorch(NamedTuple):
 
 
 def _installed() -> _PyTorch:
-    found = importlib.util.find_spec("torch")
-    if found is None or found.origin is None:
+    package = importlib.util.find_spec("torch")
+    if package is None or package.origin is None:
         return _PyTorch("", None)
     try:
-        text = (Path(found.origin).parent / "version.py").read_text()
+        text = (Path(package.origin).parent / "version.py").read_text()
     except OSError:
         return _PyTorch("", None)
     version, cuda = (

@@ -142,9 +142,9 @@ def cancel(job: JobFolder) -> None:
     """
     if not job.alive():
         return
-    for one in (*job.parts(), job):
-        if one.alive():
-            one.cancel_file.touch()
+    for each in (*job.parts(), job):
+        if each.alive():
+            each.cancel_file.touch()
     if job.waits_in is None:
         chosen().cancel(job)
     _withdraw(job)

@@ -62,7 +62,9 @@ class LocalProcesses:
                     | quota_threads()
                     | children.environment(hub_tokens=_downloads(job), GRAFT_STORE=str(store)),
                 )
-            _tell(worker, held)
+            # What a worker that is gone already was to do follows from its job's folder.
+            with suppress(BrokenPipeError):
+                cast(IO[bytes], worker.stdin).write(held.model_dump_json().encode() + b"\n")
         finally:
             held.release()
         _workers[job.path] = worker
@@ -86,10 +88,10 @@ class LocalProcesses:
 def inherited() -> Held:
     """In the worker: the locks that `submit` passed on. From now on the process ends when its stdin closes."""
     with open(0, "rb", buffering=0, closefd=False) as stdin:
-        told = stdin.readline()
-    if not told:
+        line = stdin.readline()
+    if not line:
         end_process_group()
-    held = Held.model_validate_json(told)
+    held = Held.model_validate_json(line)
     for descriptor in held.descriptors():
         os.set_inheritable(descriptor, False)
     threading.Thread(target=end_with_parent, daemon=True).start()
@@ -109,12 +111,6 @@ def _downloads(job: JobFolder) -> bool:
     with suppress(GraftError):
         return any(not available(network(backbone), weights) for backbone, weights in job.spec().pretrained)
     return False
-
-
-def _tell(worker: subprocess.Popen[bytes], held: Held) -> None:
-    # What a worker that is gone already was to do follows from its job's folder.
-    with suppress(BrokenPipeError):
-        cast(IO[bytes], worker.stdin).write(held.model_dump_json().encode() + b"\n")
 
 
 def _ended(job: JobFolder, seconds: float) -> bool:

@@ -121,19 +121,15 @@ def name_of(queue: Queue) -> str:
     return queue if queue in ("reading", "questions") else resolve_device(queue)
 
 
-def tag_of(workspace: str) -> str:
-    """What a ticket says of the workspace whose token is `workspace`: enough to tell two apart, nothing to open one with."""
-    return hashlib.sha256(workspace.encode()).hexdigest()[:12]
-
-
 def take_ticket(queue: Path, name: str, workspace: str, outlook: Outlook) -> Ticket:
     """Join the queue called `name`, in the next round in which `workspace` (its token) has no job yet."""
-    folder, tag = queue / name, tag_of(workspace)
+    folder = queue / name
+    # Enough to tell two workspaces apart, nothing to open one with.
+    tag = hashlib.sha256(workspace.encode()).hexdigest()[:12]
     folder.mkdir(parents=True, exist_ok=True)
     unseen = folder / f".new-{secrets.token_hex(8)}"
     descriptor = locks.take(unseen)
-    if descriptor is None:
-        raise RuntimeError(f"somebody else holds the fresh ticket {unseen}")
+    assert descriptor is not None, "nobody else knows the name of a fresh ticket"
     ticket = Ticket(path=unseen, descriptor=descriptor)
     try:
         live = [path.name.split("-") for path in _live(folder)]
@@ -278,8 +274,8 @@ def _short_of_memory(ticket: Ticket, waited: float) -> str | None:
     if free is None:
         return None
     usual = settings.current().job_needs_mb
-    kept = [outlook.memory_mb for line, outlook in others if line.small or not small]
-    left = free - sum(usual if memory is None else memory for memory in kept)
+    reserved = [outlook.memory_mb for line, outlook in others if line.small or not small]
+    left = free - sum(usual if memory is None else memory for memory in reserved)
     needed = ticket.outlook().memory_mb or usual
     if left >= needed:
         return None

@@ -204,25 +204,25 @@ class Recorder:
 
 def failure_of(error: BaseException) -> Failure:
     """What ended a job, in a sentence that says what to do."""
-    told: GraftError
+    sentence: GraftError
     if isinstance(error, GraftError):
-        told = error
+        sentence = error
     elif disk_full(error):
-        told = DiskFull("The disk is full. Free some space, then start again; what was finished before is whole.")
+        sentence = DiskFull("The disk is full. Free some space, then start again; what was finished before is whole.")
     elif isinstance(error, OSError) and error.errno in _REFUSED:
         what = f" ({error.filename})" if error.filename else ""
-        told = StoreError(
+        sentence = StoreError(
             f"The system refused a file: {error.strerror}{what}. Correct that, then start again; "
             "what was finished before is whole."
         )
     elif memory_ran_out(error):
-        told = DeviceError.of_memory(error)
+        sentence = DeviceError.of_memory(error)
     else:
         words = " ".join(str(error).split())[:300]
         what = f"{type(error).__name__}: {words}" if words else type(error).__name__
         message = f"Something went wrong inside Graft ({what}). This is a bug in Graft; the log has the details."
         return Failure(kind="bug", message=message, exit_code=1)
-    return Failure(kind=told.kind, message=told.message, exit_code=told.exit_code)
+    return Failure(kind=sentence.kind, message=sentence.message, exit_code=sentence.exit_code)
 
 
 def disk_full(error: BaseException) -> bool:

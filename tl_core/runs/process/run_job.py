@@ -83,9 +83,9 @@ class Watch:
         self._expected = ticket.outlook()
         self._begun = self._looked = time.monotonic()
         self._seconds_left: float | None = None
-        found = settings.current()
+        chosen = settings.current()
         self._total, self._most = total_mb(), most_memory_mb()
-        self._allowed = ticket.line.hours(found) * 3600
+        self._allowed = ticket.line.hours(chosen) * 3600
         self._grace = min(_GRACE, self._allowed)
         self._extend(0.0)
 
@@ -104,8 +104,8 @@ class Watch:
 
     def look(self) -> None:
         """Look at the limits, from a thread and many times a second; end the job where one is reached."""
-        own, now = self._memory.look(), time.monotonic()
-        if own > self._most:
+        used_mb, now = self._memory.look(), time.monotonic()
+        if used_mb > self._most:
             self._end(
                 self._too_large(f"It needs more than {self._most / 1000:.1f} GB, the most that one job may have here.")
             )
@@ -113,16 +113,16 @@ class Watch:
             self._end(self._time_is_up())
         if now - self._looked >= _EVERY:
             self._looked = now
-            left = available_mb("cpu") if own > _LARGE * self._total else None
+            left = available_mb("cpu") if used_mb > _LARGE * self._total else None
             if left is not None and left < self._ticket.line.spare * self._total:
                 self._end(
                     self._too_large(
-                        f"It has {own / 1000:.1f} GB, and only {left / 1000:.1f} GB are left on this machine."
+                        f"It has {used_mb / 1000:.1f} GB, and only {left / 1000:.1f} GB are left on this machine."
                     )
                 )
             # A full disk must not end the watch: what others learn may be old, the limits of this job hold.
             with suppress(OSError):
-                self._ticket.tell(self._outlook(own, now - self._begun))
+                self._ticket.tell(self._outlook(used_mb, now - self._begun))
 
     def close(self) -> None:
         """Let the process live on."""
@@ -137,22 +137,22 @@ class Watch:
             last = self._deadline - time.monotonic() + 2 * self._grace + 1
             signal.setitimer(signal.ITIMER_REAL, max(1.0, last))
 
-    def _outlook(self, own: float, worked: float) -> Outlook:
-        known = [] if self._seconds_left is None else [self._seconds_left]
+    def _outlook(self, used_mb: float, worked: float) -> Outlook:
+        estimates = [] if self._seconds_left is None else [self._seconds_left]
         if self._expected.seconds is not None:
-            known.append(max(0.0, self._expected.seconds - worked))
+            estimates.append(max(0.0, self._expected.seconds - worked))
         needed = self._expected.memory_mb or settings.current().job_needs_mb
         if worked >= _SETTLED:
             needed = min(self._most, _GROWTH * self._memory.megabytes())
-        return Outlook(seconds=max(known, default=None), memory_mb=max(0.0, needed - own), running=True)
+        return Outlook(seconds=max(estimates, default=None), memory_mb=max(0.0, needed - used_mb), running=True)
 
     def _time_is_up(self) -> LimitReached:
         return LimitReached(
             f"It was stopped because one job may work for {duration(self._allowed)} here. {self._ticket.line.lighter}"
         )
 
-    def _too_large(self, found: str) -> LimitReached:
-        return LimitReached(f"It was stopped before the machine's memory ran out. {found} {self._ticket.line.lighter}")
+    def _too_large(self, reason: str) -> LimitReached:
+        return LimitReached(f"It was stopped before the machine's memory ran out. {reason} {self._ticket.line.lighter}")
 
 
 class Held(Record):

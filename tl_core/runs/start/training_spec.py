@@ -32,37 +32,37 @@ def problems(
 
     `find` gives a backbone's row or raises GraftError. With `cache`, pretrained weights that can be had nowhere are wrong, too.
     """
-    found: list[GraftError] = []
-    attempt(lambda: known_device(options.device), found)
-    backbone = attempt(lambda: find(options.backbone), found)
+    wrong: list[GraftError] = []
+    attempt(lambda: known_device(options.device), wrong)
+    backbone = attempt(lambda: find(options.backbone), wrong)
     chosen = strategies().get(options.strategy or AUTO)
     if chosen is None and options.strategy not in (None, AUTO):
-        found.append(UnknownName.among("strategy", options.strategy, (*strategies(), AUTO)))
+        wrong.append(UnknownName.among("strategy", options.strategy, (*strategies(), AUTO)))
     elif chosen is not None and chosen.takes_steps and options.solver != "logistic":
-        found.append(
+        wrong.append(
             SpecError(
                 f"The solver {options.solver} finds the head alone, and {chosen.name} trains more than the head. "
                 f"Leave the solver out, or choose {HEAD_ONLY}."
             )
         )
     if backbone is None:
-        return found
+        return wrong
     total = len(backbone.stages)
     if options.stages is not None and options.stages > total:
-        found.append(
+        wrong.append(
             SpecError(
                 f"The number of last stages of {backbone.name} is {options.stages}; it takes a whole number from 1 to {total}."
             )
         )
     elif chosen is not None:
         reason = misfit(chosen, backbone, min(options.stages or STAGES, total))
-        found += [SpecError(reason)] if reason else []
-    weights = attempt(lambda: backbone.weights_row(options.weights), found)
+        wrong += [SpecError(reason)] if reason else []
+    weights = attempt(lambda: backbone.weights_row(options.weights), wrong)
     if options.image_size is not None:
-        found += _refused_sizes(backbone, options.image_size, (weights,) if weights else backbone.weights)
+        wrong += _refused_sizes(backbone, options.image_size, (weights,) if weights else backbone.weights)
     if cache is not None and weights is not None and (chosen is None or chosen.pretrained):
-        attempt(partial(_require_weights, backbone, weights, options, chosen, cache), found)
-    return found
+        attempt(partial(_require_weights, backbone, weights, options, chosen, cache), wrong)
+    return wrong
 
 
 def training_options(named: Mapping[str, Any]) -> TrainingOptions:
@@ -76,21 +76,21 @@ def training_options(named: Mapping[str, Any]) -> TrainingOptions:
     return options
 
 
-def attempt(check: Callable[[], _Found], found: list[GraftError]) -> _Found | None:
+def attempt(check: Callable[[], _Found], wrong: list[GraftError]) -> _Found | None:
     """What `check` gives, or None, with the reason added to `found`."""
     try:
         return check()
     except GraftError as error:
-        found.append(error)
+        wrong.append(error)
         return None
 
 
-def raise_all(found: list[GraftError]) -> None:
+def raise_all(wrong: list[GraftError]) -> None:
     """Raise one error for all that were found, or none."""
-    if len(found) == 1:
-        raise found[0]
-    if found:
-        raise SpecError.of(problem.message for problem in found)
+    if len(wrong) == 1:
+        raise wrong[0]
+    if wrong:
+        raise SpecError.of(problem.message for problem in wrong)
 
 
 def setup_of(options: TrainingOptions, dataset: DatasetFolder, *, name: str | None = None) -> Setup:
@@ -166,17 +166,17 @@ def conditions(chosen: Strategy, backbone: Network, *, solver: str, optimizer: s
         "SGD": steps and optimizer == "sgd",
         "batch norm": chosen.takes_steps and backbone.layout.batch_norm,
     }
-    return frozenset(one for one, met in covering("conditions", get_args(Condition), holds).items() if met)
+    return frozenset(condition for condition, met in covering("conditions", get_args(Condition), holds).items() if met)
 
 
 def unchanged(chosen: Strategy, backbone: Network, weights: str) -> dict[str, Any]:
     """The value of each option where the user leaves it alone, with the strategy `chosen` on `backbone`."""
-    own = {
+    of_the_row = {
         "stages": min(STAGES, len(backbone.stages)),
         "epochs": chosen.epochs,
         "image_size": backbone.weights_row(weights).input_size,
     }
-    return {**{name: option.default for name, option in OPTIONS.items()}, **own, **chosen.recipe.model_dump()}
+    return {**{name: option.default for name, option in OPTIONS.items()}, **of_the_row, **chosen.recipe.model_dump()}
 
 
 def _require_weights(
@@ -191,6 +191,6 @@ def _require_weights(
 def _refused_sizes(backbone: Network, image_size: int, sets: tuple[WeightsRow, ...]) -> list[GraftError]:
     """The first reason, if the network refuses the size with each of `sets`; else empty."""
     refused: list[GraftError] = []
-    for known in sets:
-        attempt(partial(backbone.check_image_size, image_size, known.name), refused)
+    for weights in sets:
+        attempt(partial(backbone.check_image_size, image_size, weights.name), refused)
     return refused[:1] if len(refused) == len(sets) else []

@@ -99,7 +99,8 @@ def require_budget(workspace: Workspace, needed: int = 0) -> int:
     use = used(workspace)
     left = budget - use.total
     if left < needed:
-        named = [f"{job.what} {job.name!r} ({in_words(size)})" for job, size in use.largest(2)]
+        largest_first = sorted(use.jobs.items(), key=lambda job_and_size: job_and_size[1], reverse=True)
+        named = [f"{job.what} {job.name!r} ({in_words(size)})" for job, size in largest_first[:2]]
         largest = f" Most is taken by the {' and the '.join(named)}." if named else ""
         wanted = f", and this takes {in_words(needed)} more" if needed else ""
         raise OverBudget(
@@ -125,10 +126,6 @@ class Use:
     def of(self, stored_in: str) -> int:
         """Bytes of the jobs of one kind, named by its folder."""
         return sum(size for job, size in self.jobs.items() if job.stored_in == stored_in)
-
-    def largest(self, count: int) -> list[tuple[JobFolder, int]]:
-        """The jobs that take most."""
-        return sorted(self.jobs.items(), key=lambda taken: taken[1], reverse=True)[:count]
 
 
 def used(workspace: Workspace) -> Use:

@@ -10,7 +10,7 @@ import hashlib
 import os
 import secrets
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, TypeVar
@@ -115,11 +115,10 @@ class JobFolder:
     @property
     def readable(self) -> bool:
         """Whether this version of Graft can read what was asked for."""
-        try:
+        with suppress(NotFound, DocumentError):
             self.spec()
-        except (NotFound, DocumentError):
-            return False
-        return True
+            return True
+        return False
 
     def spec_as(self, kind: type[_Spec]) -> _Spec:
         """The spec, which is of that kind. Raises NotFound, DocumentError."""
@@ -153,10 +152,9 @@ class JobFolder:
         """Display text: the name given afterwards, else the one in the spec, else the id."""
         with suppress(NotFound, DocumentError):
             return Label.read(self.label_file).name
-        try:
+        with suppress(NotFound, DocumentError):
             return self._own_name()
-        except (NotFound, DocumentError):
-            return self.id
+        return self.id
 
     def _own_name(self) -> str:
         """The name that its spec has. Raises NotFound, DocumentError."""
@@ -175,20 +173,20 @@ class JobFolder:
 
     def waits(self) -> bool:
         """Whether an executor has accepted the job and no worker has taken it yet, or it waits in a race that is alive."""
-        try:
-            said = self.submitted.read_bytes()
-        except OSError:
-            return False
-        race = _race_in(said)
-        return JobFolder(self.workspace_folder / RACES / race).alive() if race else bool(said)
+        race = self.waits_in
+        return JobFolder(self.workspace_folder / RACES / race).alive() if race else bool(self._accepted())
 
     @property
     def waits_in(self) -> str | None:
         """Id of the race in which it waits, whether that is alive or not; None where it waits in none."""
-        try:
-            return _race_in(self.submitted.read_bytes())
-        except OSError:
-            return None
+        accepted = self._accepted()
+        return accepted.removeprefix(_IN_RACE).decode(errors="replace") if accepted.startswith(_IN_RACE) else None
+
+    def _accepted(self) -> bytes:
+        """What the file `submitted` says; nothing where nobody has accepted the job, or a worker has taken it."""
+        with suppress(OSError):
+            return self.submitted.read_bytes()
+        return b""
 
     def wait_in(self, race: str, claim: int) -> None:
         """Let the job wait in the race with that id, and release `claim`, the right to submit it. Raises DiskFull."""
@@ -295,28 +293,17 @@ class JobFolder:
     @contextmanager
     def idle(self) -> Iterator[None]:
         """Hold every lock of the folder, so that no job starts on it meanwhile. Raises InUse."""
-        descriptors: list[int] = []
-        try:
+        with ExitStack() as held:
             for path, problem in self._needed_by():
-                descriptor = None
                 # Where somebody else has removed the folder, there is nothing to hold.
                 with suppress(FileNotFoundError):
-                    descriptor = None if self.waits() else locks.take(path)
-                if descriptor is None and self.path.is_dir():
-                    raise InUse(problem)
-                descriptors.extend([] if descriptor is None else [descriptor])
+                    if self.waits() or not held.enter_context(locks.holding(path)):
+                        raise InUse(problem)
             yield
-        finally:
-            locks.release(descriptors)
 
     def _needed_by(self) -> list[tuple[Path, str]]:
         problem = f"{self.name!r} is still at work. Cancel it, or wait until it ended."
         return [(self.submitted, problem), (self.lock, problem)]
-
-
-def _race_in(said: bytes) -> str | None:
-    """Id of the race that the content of a file `submitted` names."""
-    return said.removeprefix(_IN_RACE).decode(errors="replace") if said.startswith(_IN_RACE) else None
 
 
 def identifier(key: str | None) -> str:

@@ -25,12 +25,14 @@ from tl_core.runs.store.store import KINDS, Store, Workspace, children
 _HOUR, _DAY = 3_600.0, 86_400.0
 _DIGITS = 6
 """Fewest digits of a token that stand for a workspace; 26 others are left to guess."""
+_MARKER = "swept"
+"""File of the store whose time tells when it was swept last; it is locked while one is sweeping for the hour."""
 _LOG = logging.getLogger(__name__)
 
 
 def sweep_hourly(store: Store, keep_days: float) -> list[str]:
     """As `sweep`; nothing where a process that shares the store has swept within the hour, or is sweeping now."""
-    marker = _marker(store)
+    marker = store.root / _MARKER
     if not store.root.is_dir() or abs(time.time() - modified(marker)) < _HOUR:
         return []
     with locks.holding(marker, patience=0.0) as turn:
@@ -63,7 +65,7 @@ def sweep(store: Store, keep_days: float) -> list[str]:
                     ticket.unlink(missing_ok=True)
     finally:
         # Also after an error: otherwise every page would begin the sweep again.
-        _marker(store).touch(0o600)
+        (store.root / _MARKER).touch(0o600)
     return removed
 
 
@@ -79,11 +81,6 @@ def _by_itself(name: str) -> Iterator[None]:
         # Its text could hold the workspace's token.
         reason = error.strerror if isinstance(error, OSError) else type(error).__name__
         _LOG.error("The sweep left %s as it is: %s", name, reason)
-
-
-def _marker(store: Store) -> Path:
-    """The file whose time tells when the store was swept last; it is locked while one is sweeping for the hour."""
-    return store.root / "swept"
 
 
 def _clear(workspace: Workspace, now: float) -> None:
@@ -260,9 +257,9 @@ def _cache(store: Store, since: float) -> list[Removable]:
 def _weights(store: Store, since: float) -> list[Removable]:
     del store  # weights are found by the settings, as the store is
     return [
-        Removable(f"{one.origin.network}:{one.origin.weights}", one.bytes, one.remove)
-        for one in downloads()
-        if one.used < since and not one.in_use
+        Removable(f"{download.origin.network}:{download.origin.weights}", download.bytes, download.remove)
+        for download in downloads()
+        if download.used < since and not download.in_use
     ]
 
 

@@ -50,13 +50,13 @@ class Versions:
 
     def made(self) -> dict[int, DatasetVersion]:
         """The versions from 2 on that can be opened, by number: neither they nor those that they were made from are damaged."""
-        found: dict[int, DatasetVersion] = {}
+        versions: dict[int, DatasetVersion] = {}
         for number in self._numbers():
             with suppress(DocumentError, NotFound):
                 version = _version(self._file(number))
-                if version.parent == 1 or version.parent in found:
-                    found[number] = version
-        return found
+                if version.parent == 1 or version.parent in versions:
+                    versions[number] = version
+        return versions
 
     def manifest(self, number: int) -> Manifest:
         """What version `number` holds.

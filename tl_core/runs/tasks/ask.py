@@ -135,14 +135,12 @@ def _key(spec: TaskSpec) -> str:
 
 def _valid(task: TaskFolder, spec: TaskSpec) -> bool:
     """Whether it is at work, or its answer would be the same today; it is noted then that it was asked for."""
-    if not (task.exists and (task.alive() or _answered(task, spec))):
-        return False
-    try:
-        os.utime(task.path)
-    except FileNotFoundError:
-        # It was cleared away meanwhile.
-        return False
-    return True
+    # It may be cleared away meanwhile.
+    with suppress(FileNotFoundError):
+        if task.exists and (task.alive() or _answered(task, spec)):
+            os.utime(task.path)
+            return True
+    return False
 
 
 def _answered(task: TaskFolder, spec: TaskSpec) -> bool:

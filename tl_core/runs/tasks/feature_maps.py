@@ -115,12 +115,12 @@ def maps_of(values: NDArray[np.floating]) -> NDArray[np.float32] | None:
     The input is a square, so two equal sides are the positions of (1, K, h, w) or (1, h, w, K). Of tokens (1, T, K) those
     before the last square number belong to no position (class and register tokens come first).
     """
-    one = np.asarray(values[0], dtype=np.float32)
-    if one.ndim == 3:
-        return one if one.shape[1] == one.shape[2] else one.transpose(2, 0, 1)
-    if one.ndim == 2:
-        side = math.isqrt(one.shape[0])
-        return one[len(one) - side * side :].T.reshape(one.shape[1], side, side)
+    output = np.asarray(values[0], dtype=np.float32)
+    if output.ndim == 3:
+        return output if output.shape[1] == output.shape[2] else output.transpose(2, 0, 1)
+    if output.ndim == 2:
+        side = math.isqrt(output.shape[0])
+        return output[len(output) - side * side :].T.reshape(output.shape[1], side, side)
     return None
 
 
@@ -140,7 +140,7 @@ def _written_maps(
     chosen = sorted({min(1, last), (last + 1) // 2, last}) if last > 2 else list(range(last + 1))
     outputs = [stage_name(number) for number in chosen]
     session = open_session(cut_graph(exported, outputs, cache))
-    found: list[FeatureMap] = []
+    written: list[FeatureMap] = []
     for number, values in zip(chosen, session.run(outputs, {"images": picture[None]}), strict=True):
         maps = maps_of(values)
         if maps is None:
@@ -149,8 +149,8 @@ def _written_maps(
             file = f"{re.sub(r'[^A-Za-z0-9_]', '_', stages[number])}-{channel}.png"
             Image.fromarray(_grey(maps[channel])).save(folder / file)
             height, width = maps.shape[1:]
-            found.append(FeatureMap(stage=stages[number], channel=channel, file=file, height=height, width=width))
-    return found
+            written.append(FeatureMap(stage=stages[number], channel=channel, file=file, height=height, width=width))
+    return written
 
 
 def _grey(values: NDArray[np.float32]) -> NDArray[np.uint8]:

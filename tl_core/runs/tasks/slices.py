@@ -89,11 +89,9 @@ def run_embeddings(plan: Plan) -> Generator[Event, None, Embeddings]:
         DataError: a copy in the data set is missing or damaged.
         OverBudget, DiskFull: the cache or the disk has no room.
     """
-    try:
+    # One that is damaged is computed again, too.
+    with suppress(NotFound, DocumentError):
         return plan.run.embeddings()
-    except (NotFound, DocumentError):
-        # One that is damaged is computed again, too.
-        pass
     predictor, rows = Predictor(plan.run.bundle), plan.rows(*SPLITS)
     info = predictor.info
     pixels = yield from load_pixels(

@@ -1,18 +1,17 @@
 """Writes what a run delivers: the calibrated bundle, and the report on the bundle's own answers to the test split."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tl_core.data.checks import findings
 from tl_core.data.pace import Pace
+from tl_core.data.split import leaked
 from tl_core.disk import write_atomically
 from tl_core.documents.arrays import Embeddings, OutOfFoldAnswers
 from tl_core.documents.bundle_info import NO_WEIGHTS, BundleInfo
@@ -20,13 +19,18 @@ from tl_core.documents.events import Event, Notice, Stage, StageStarted
 from tl_core.documents.manifest import SPLITS, SplitRecord
 from tl_core.documents.report import ENOUGH_TEST_IMAGES, Calibration, Report, SplitMetrics
 from tl_core.errors import DeviceError, ModelError, memory_ran_out
-from tl_core.runs.train.find_head import OutOfFold
-from tl_core.runs.train.learn import Learned
+from tl_core.evaluation.calibration import reliability, significant_temperature, temperature, top_label
+from tl_core.evaluation.metrics import answers, leak, probabilities, split_metrics
+from tl_core.models.graphs.edit import attach_head
+from tl_core.runs.train.find_head import Learned
 from tl_core.runs.train.plan import Plan
+from tl_core.serving.bundle import write_bundle
+from tl_core.serving.bundle_files import MODEL_CARD
+from tl_core.serving.card import model_card
+from tl_core.serving.predictor import Predictor
+from tl_core.statements import Source
+from tl_core.training.frozen.onnx_runtime import EMBEDDING, Wanted, embed_rows
 from tl_core.version import __version__
-
-if TYPE_CHECKING:
-    from tl_core.serving.predictor import Predictor
 
 AGREEMENT = 1e-3
 """The largest allowed difference between a probability computed without the bundle's graph and the bundle's own."""
@@ -59,16 +63,6 @@ class _NotByDevice(Exception):
 
 def _delivered(plan: Plan, pixels: NDArray[np.uint8], learned: Learned, workshop: Path) -> Generator[Event, None, None]:
     """As `deliver`. Raises _NotByDevice where `learned` has a backbone whose answers cannot be had, or are not the bundle's."""
-    from tl_core.data.checks import findings
-    from tl_core.evaluation.calibration import significant_temperature, temperature
-    from tl_core.evaluation.metrics import probabilities
-    from tl_core.models.graphs.edit import attach_head
-    from tl_core.serving.bundle import write_bundle
-    from tl_core.serving.bundle_files import MODEL_CARD
-    from tl_core.serving.card import model_card
-    from tl_core.serving.predictor import Predictor
-    from tl_core.statements import Source
-
     yield StageStarted(stage="export", title="Writing the classifier")
     val = plan.rows("val")
     embeddings = yield from _embeddings(plan, pixels, learned, val, workshop, "export")
@@ -97,7 +91,12 @@ def _delivered(plan: Plan, pixels: NDArray[np.uint8], learned: Learned, workshop
         val_logits, test_logits = logits[: len(val)], logits[len(val) :]
     judged = probabilities(val_logits if chosen is None else chosen.logits / calibration)
     if chosen is not None:
-        _kept_answers(chosen, judged).write(plan.run.out_of_fold_file)
+        OutOfFoldAnswers(
+            rows=chosen.rows.astype(np.int64),
+            probabilities=judged.astype(np.float32),
+            nested=None if chosen.nested is None else probabilities(chosen.nested).astype(np.float32),
+            c=chosen.c,
+        ).write(plan.run.out_of_fold_file)
     report = _report(plan, learned, judged, probabilities(test_logits), probabilities(test_logits * calibration))
     if learned.features is not None:
         asked = plan.rows(*SPLITS)
@@ -120,8 +119,6 @@ def _agree(
         _NotByDevice: a GPU answers differently.
         ModelError: the features do, which were computed by the same graph without its head.
     """
-    from tl_core.evaluation.metrics import probabilities
-
     compared = _compared(logits, ties=0 if learned.backbone is None else _COMPARED)
     of_bundle = predictor.logits(pixels[rows[compared]])
     difference = float(np.abs(probabilities(of_bundle) - probabilities(logits[compared])).max(initial=0.0))
@@ -140,18 +137,6 @@ def _agree(
         logits[compared] = of_bundle
 
 
-def _kept_answers(chosen: OutOfFold, judged: NDArray[np.float64]) -> OutOfFoldAnswers:
-    """What tasks about the run read of its cross-validation; `judged` (M, C) are its calibrated probabilities."""
-    from tl_core.evaluation.metrics import probabilities
-
-    return OutOfFoldAnswers(
-        rows=chosen.rows.astype(np.int64),
-        probabilities=judged.astype(np.float32),
-        nested=None if chosen.nested is None else probabilities(chosen.nested).astype(np.float32),
-        c=chosen.c,
-    )
-
-
 def _report(
     plan: Plan,
     learned: Learned,
@@ -161,15 +146,11 @@ def _report(
 ) -> Report:
     """The report. `judged` (M, C) are the probabilities of the pictures that chose, out of fold where cross-validation did; `answered`
     (T, C) those of the test pictures, and `uncalibrated` (T, C) the same without the temperature."""
-    from tl_core.data.split import leaked
-    from tl_core.evaluation.calibration import reliability, top_label
-    from tl_core.evaluation.metrics import answers, leak, probabilities, split_metrics
-
     test = plan.rows("test")
     truth = plan.labels[test]
 
-    def metrics(given: NDArray[np.floating], rows: NDArray[np.intp], folds: int | None = None) -> SplitMetrics:
-        return split_metrics(given, plan.labels[rows], plan.classes, plan.groups[rows], folds)
+    def metrics(answers_given: NDArray[np.floating], rows: NDArray[np.intp], folds: int | None = None) -> SplitMetrics:
+        return split_metrics(answers_given, plan.labels[rows], plan.classes, plan.groups[rows], folds)
 
     chosen, cross_validated, val_alone = learned.out_of_fold, None, None
     if chosen is None:
@@ -231,9 +212,8 @@ def _embeddings(
     Raises _NotByDevice where the network, or one image in it, does not fit the device's memory.
     """
     if learned.features is not None:
-        known: NDArray[np.float32] = learned.features[rows]
-        return known
-    from tl_core.training.frozen.onnx_runtime import EMBEDDING, Wanted, embed_rows
+        of_rows: NDArray[np.float32] = learned.features[rows]
+        return of_rows
 
     if learned.backbone is None:
         return embed_rows(learned.graph, pixels, rows)

@@ -1,22 +1,25 @@
-"""A run's head on a frozen backbone: features of every image, then fits or gradient steps. Fits need no torch."""
+"""What a run learns: its head on a frozen backbone, from features of every image by fits or gradient steps. Fits need no torch."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tl_core.documents.events import Event, StageStarted
-from tl_core.documents.report import ENOUGH_TEST_IMAGES
+from tl_core.documents.report import ENOUGH_TEST_IMAGES, StageMoved
+from tl_core.models.graphs.edit import head_tensors
+from tl_core.models.graphs.export import ONNX_NAME, TENSORS_NAME, exported_backbone
 from tl_core.runs.train.plan import Plan
-from tl_core.training.head.fitted import stratified_folds
+from tl_core.training.head.fitted import TEST, Head, fit_cross_validated, fit_logistic, stratified_folds
 from tl_core.training.head.solver import IN_MEMORY, Taken
 
 if TYPE_CHECKING:
-    from tl_core.training.head.fitted import Head
+    from tl_core.models.build import Backbone
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,58 @@ class Found:
     """Where cross-validation chose: the answers to all pictures that the head learned from, with its own penalty."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Learned:
+    """The outcome of training: a graph without its head, the head, and every tensor by the name in the library's network."""
+
+    graph: Path
+    weight: NDArray[np.float32]
+    """(C, D), not divided by the temperature."""
+    bias: NDArray[np.float32]
+    """(C,)"""
+    tensors: dict[str, NDArray[np.float32]]
+    trainable: int
+    total: int
+    features: NDArray[np.float32] | None
+    """(N, D), of all images, if the whole backbone stayed frozen; else None, and the graph has to be run."""
+    out_of_fold: OutOfFold | None = None
+    """Where cross-validation chose the head's settings: what it answered to the pictures outside the test."""
+    backbone: Backbone | None = None
+    """The trained network, where it answers the held-out pictures itself, on a device other than the CPU; else None."""
+    moved: tuple[StageMoved, ...] = ()
+    """The stages from the stem up; empty if the whole backbone stayed frozen."""
+
+
+def learn_head(plan: Plan, pixels: NDArray[np.uint8], workshop: Path) -> Generator[Event, None, Learned]:
+    """Find the head of the frozen backbone on `pixels` uint8 (N, S, S, 3); no file is written to `workshop`.
+
+    Raises:
+        WeightsUnavailable, DownloadFailed: the pretrained weights are neither here nor can be downloaded.
+        DeviceError: torch cannot use the device.
+        DiskFull: no space is left.
+        ModelError: the backbone gives values that are not finite, or cannot be exported.
+    """
+    del workshop  # for training that writes a graph
+    from safetensors.numpy import load_file
+
+    yield from exported_backbone(plan.network, plan.weights.name, plan.spec.image_size, plan.cache)
+    fitted = yield from fitted_head(plan, pixels)
+    # Minutes may have passed, in which the cache may have dropped the backbone: it is marked as used, or exported again.
+    exported = yield from exported_backbone(plan.network, plan.weights.name, plan.spec.image_size, plan.cache)
+    trainable = plan.network.head_parameters(len(plan.classes))
+    head = fitted.head
+    return Learned(
+        graph=exported / ONNX_NAME,
+        weight=head.weight,
+        bias=head.bias,
+        tensors={**load_file(exported / TENSORS_NAME), **head_tensors(plan.network, head.weight, head.bias)},
+        trainable=trainable,
+        total=plan.network.backbone_parameters + trainable,
+        features=fitted.features,
+        out_of_fold=fitted.out_of_fold,
+    )
+
+
 def fitted_head(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, Found]:
     """The frozen backbone's features of all rows, and the head on them, which the plan's solver finds.
 
@@ -68,14 +123,12 @@ def fitted_head(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None,
         folds = stratified_folds(plan.labels[learned], plan.groups[learned])
     if folds is None:
         return Found(features, (yield from _head(plan, features)))
-    from tl_core.training.head.fitted import TEST, fit_cross_validated
-
     yield StageStarted(stage="training", title="Fitting the last layer")
     nested = len(test) > 0 and not plan.manifest.own_splits and not plan.one_moment
     rows = np.sort(np.concatenate([learned, test])) if nested else learned
     fold_of = np.full(len(plan.labels), TEST)
     fold_of[learned] = folds
-    found = yield from fit_cross_validated(
+    answers = yield from fit_cross_validated(
         Taken(features, rows),
         plan.labels[rows],
         fold_of[rows],
@@ -84,7 +137,9 @@ def fitted_head(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None,
         nested=nested,
         pairs=len(test) < ENOUGH_TEST_IMAGES,
     )
-    return Found(features, found.head, OutOfFold(learned, found.logits, int(folds.max()) + 1, found.nested, found.c))
+    return Found(
+        features, answers.head, OutOfFold(learned, answers.logits, int(folds.max()) + 1, answers.nested, answers.c)
+    )
 
 
 def _head(plan: Plan, features: NDArray[np.float32]) -> Generator[Event, None, Head]:
@@ -99,8 +154,6 @@ def _head(plan: Plan, features: NDArray[np.float32]) -> Generator[Event, None, H
                 plan.network, features, plan.labels, *rows, classes=classes, spec=spec, strategy=plan.strategy
             )
         )
-    from tl_core.training.head.fitted import fit_logistic
-
     yield StageStarted(stage="training", title="Fitting the last layer")
     balanced = spec.recipe.class_weights
     return (yield from fit_logistic(features, plan.labels, *rows, classes=classes, balanced=balanced))

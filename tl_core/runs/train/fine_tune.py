@@ -1,25 +1,45 @@
-"""A run that trains stages by gradient steps: what is computed before the steps, the steps, and the best state kept. Needs torch."""
+"""A run that trains stages by gradient steps: what is computed before the steps, the steps, and the states that are kept. Needs torch.
 
-from collections.abc import Generator
-from functools import partial
+A checkpoint is written after epochs, at a bounded price, and read when the run goes on. It holds what learns and what belongs to it, not the
+frozen stages; the best state is in a file of its own.
+"""
+
+import math
+import os
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save, save_file
 from torch import Tensor
 
-from tl_core.disk import write_atomically
+from tl_core import settings
+from tl_core.disk import appearing, in_words, spare, write_atomically
+from tl_core.documents.arrays import ENTRY, Checkpoint
 from tl_core.documents.events import Event, Notice, StageStarted
 from tl_core.documents.report import StageMoved
-from tl_core.documents.spec import Precision
-from tl_core.errors import DocumentError, DownloadFailed, ModelError, WeightsUnavailable
+from tl_core.errors import (
+    DiskFull,
+    DocumentError,
+    DownloadFailed,
+    GraftError,
+    ModelError,
+    WeightsUnavailable,
+    memory_ran_out,
+)
 from tl_core.models.build import Backbone, build
-from tl_core.models.graphs.edit import too_large
+from tl_core.models.graphs.edit import head_of, too_large
 from tl_core.models.graphs.export import exported_backbone, keep_structure
-from tl_core.runs.store.folders import StartState
-from tl_core.runs.train import checkpoints
-from tl_core.runs.train.find_head import fitted_head
+from tl_core.models.graphs.from_torch import export_backbone
+from tl_core.runs.process.recorder import disk_full
+from tl_core.runs.store.folders import UNUSABLE_CHECKPOINT, RunFolder, StartState
+from tl_core.runs.train.find_head import Learned, fitted_head
 from tl_core.runs.train.plan import Plan
 from tl_core.training.device import torch_device
 from tl_core.training.frozen.activations import frozen_activations
@@ -29,7 +49,49 @@ from tl_core.training.loop.inputs import Inputs
 from tl_core.training.loop.stages import stage_movement, stage_pulls
 from tl_core.training.loop.steps import StateMismatch
 from tl_core.training.strategies.schedules import phases
+from tl_core.training.strategies.strategies import learning_parameters
 from tl_core.training.strategies.what_learns import first_learning, learning_stages
+
+SHARE = 0.05
+"""The largest part of the time of training that is spent on writing checkpoints, the first one apart."""
+UNUSABLE: Mapping[StartState, str] = MappingProxyType(
+    {
+        "best": "The best state of this run cannot be used ({problem}), so it cannot be finished. Start it again.",
+        "checkpoint": UNUSABLE_CHECKPOINT,
+        "delivered": "What the run delivered that this one trains on cannot be used ({problem}). Open that run and train on from it again.",
+    }
+)
+"""What is said where the file of a state is damaged, or of another network."""
+
+
+def learn_stages(plan: Plan, pixels: NDArray[np.uint8], workshop: Path) -> Generator[Event, None, Learned]:
+    """Train stages on `pixels` uint8 (N, S, S, 3) by gradient steps; the graph of what was learned is written to `workshop`. Raises as `train`."""
+    backbone, moved = yield from train(plan, pixels)
+    yield StageStarted(stage="export", title="Writing the classifier")
+    graph = workshop / "backbone.onnx"
+    export_backbone(backbone, plan.spec.image_size, graph)
+    tensors = {name: tensor.numpy() for name, tensor in backbone.tensors().items()}
+    weight, bias = head_of(plan.network, tensors)
+    learning = learning_parameters(
+        plan.network,
+        plan.strategy,
+        plan.spec.stages,
+        {name: tuple(parameter.shape) for name, parameter in backbone.module.named_parameters()},
+        classes=len(plan.classes),
+        rank=plan.spec.recipe.lora_rank,
+        learning=plan.spec.learning_stages,
+    )
+    return Learned(
+        graph=graph,
+        weight=weight,
+        bias=bias,
+        tensors=tensors,
+        trainable=sum(math.prod(shape) for shape in learning.values()),
+        total=plan.network.backbone_parameters + plan.network.head_parameters(len(plan.classes)),
+        features=None,
+        backbone=backbone if plan.spec.device != "cpu" else None,
+        moved=moved,
+    )
 
 
 def train(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, tuple[Backbone, tuple[StageMoved, ...]]]:
@@ -78,11 +140,11 @@ def _load(plan: Plan, backbone: Backbone, state: StartState) -> None:
     """Give `backbone` the whole network of a state. Raises DocumentError where it cannot be used."""
     # A bundle is written by NumPy, which gives a single number the shape (1,).
     single = {name for name, tensor in backbone.tensors().items() if tensor.dim() == 0}
-    saved = checkpoints.tensors(plan.run, state)
+    saved = saved_tensors(plan.run, state)
     try:
         backbone.load_tensors({name: tensor.squeeze() if name in single else tensor for name, tensor in saved.items()})
     except ValueError as error:
-        raise DocumentError(checkpoints.UNUSABLE[state].format(problem=error)) from error
+        raise DocumentError(UNUSABLE[state].format(problem=error)) from error
 
 
 def built(plan: Plan) -> Generator[Event, None, Backbone]:
@@ -141,8 +203,8 @@ def _take_steps(
     reached = None
     if start == "checkpoint":
         checkpoint = plan.run.checkpoint()
-        reached = Reached(checkpoint, checkpoints.tensors(plan.run, start), checkpoints.tensors(plan.run, "best"))
-        changed = checkpoints.differences(checkpoint, plan.spec.device)
+        reached = Reached(checkpoint, saved_tensors(plan.run, start), saved_tensors(plan.run, "best"))
+        changed = differences(checkpoint, plan.spec.device)
         message = f"Training goes on after epoch {checkpoint.epoch} of {checkpoint.epochs}. {changed or ''}"
         yield Notice(message=message.rstrip())
         frozen, inputs = yield from _prepared_again(plan, backbone, pixels, checkpoint.epoch)
@@ -153,9 +215,9 @@ def _take_steps(
         # Embeddings that are kept on the way are for other runs, too. Where torch computes them and not the exported graph,
         # it needs a network that was not trained.
         fresh = (yield from built(plan)) if first and plan.spec.device != "cpu" else backbone
-        found = yield from _inputs(plan, backbone, pixels, first, fresh=fresh)
+        inputs_now = yield from _inputs(plan, backbone, pixels, first, fresh=fresh)
         yield StageStarted(stage="training", title=f"Training: {strategy.title.lower()}")
-        return found
+        return inputs_now
 
     yield StageStarted(stage="training", title=f"Training: {strategy.title.lower()}")
     try:
@@ -170,17 +232,13 @@ def _take_steps(
             frozen=frozen,
             save_best=lambda tensors: write_atomically(plan.run.best, save(tensors)),
             thaw=thaw,
-            adapted=partial(_adapt, plan),
-            keep=checkpoints.Checkpoints(plan.run).keep,
+            # With what training goes on stands in the spec.
+            adapted=lambda micro_batch, precision: plan.note(micro_batch=micro_batch, precision=precision),
+            keep=Checkpoints(plan.run).keep,
             reached=reached,
         )
     except StateMismatch as error:
-        raise DocumentError(checkpoints.UNUSABLE["checkpoint"].format(problem=error)) from error
-
-
-def _adapt(plan: Plan, micro_batch: int, precision: Precision) -> None:
-    """Write into the spec with what training goes on."""
-    plan.note(micro_batch=micro_batch, precision=precision)
+        raise DocumentError(UNUSABLE["checkpoint"].format(problem=error)) from error
 
 
 def _start_from_fitted(
@@ -188,9 +246,9 @@ def _start_from_fitted(
 ) -> Generator[Event, None, NDArray[np.float32]]:
     """Give `backbone` the fitted head; the features that it was fitted on."""
     yield from _exported(plan)
-    found = yield from fitted_head(plan, pixels)
-    set_fitted_head(backbone, found.head)
-    return found.features
+    fitted = yield from fitted_head(plan, pixels)
+    set_fitted_head(backbone, fitted.head)
+    return fitted.features
 
 
 def _find_stage(plan: Plan, backbone: Backbone, pixels: NDArray[np.uint8]) -> Generator[Event, None, None]:
@@ -257,3 +315,74 @@ def _passes(plan: Plan, backbone: Backbone, frozen: int) -> int:
     if not strategy.thaws:
         return epochs
     return sum(phase.epochs for phase in phases(strategy, len(backbone.stages), epochs) if phase.frozen == frozen)
+
+
+class Checkpoints:
+    """Writes the checkpoint of one run, each in place of the one before."""
+
+    def __init__(self, run: RunFolder, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._run, self._clock = run, clock
+        self._due = float("-inf")
+        self._failed = False
+
+    def keep(self, state: Callable[[], Reached]) -> Iterator[Event]:
+        """Write the state, unless that was done so recently that it would take more than `SHARE` of the time.
+
+        Where it cannot be written, a notice says so once and training goes on.
+        """
+        begun = self._clock()
+        if begun < self._due:
+            return
+        try:
+            self._write(state())
+        except Exception as error:
+            if not isinstance(error, (GraftError, OSError, SafetensorError)) and not memory_ran_out(error):
+                raise
+            if not self._failed:
+                self._failed = True
+                yield Notice(level="warning", message=self._cannot(error))
+        ended = self._clock()
+        self._due = ended + (ended - begun) * (1 / SHARE - 1)
+
+    def _write(self, reached: Reached) -> None:
+        # PyTorch lays arrays of some networks out in another order.
+        tensors = {name: tensor.contiguous() for name, tensor in reached.tensors.items()}
+        size, path = sum(tensor.nbytes for tensor in tensors.values()), self._run.checkpoint_file
+        if spare(path.parent, settings.current().free_bytes) < size:
+            raise DiskFull(f"The disk has no room for the {in_words(size)} of a checkpoint")
+        with appearing(path, path.name) as temporary:
+            save_file(tensors, temporary, metadata={ENTRY: reached.checkpoint.model_dump_json()})
+            # The rename must not reach the disk before the content, or a power cut would leave an empty file.
+            descriptor = os.open(temporary, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def _cannot(self, error: Exception) -> str:
+        why = "the disk is full" if disk_full(error) else " ".join(str(error).split())
+        after = "it can only be started again"
+        with suppress(GraftError):
+            after = f"it can only go on from epoch {self._run.checkpoint().epoch}"
+        return f"No checkpoint can be written ({why}). Training goes on; if it is interrupted now, {after}."
+
+
+def saved_tensors(run: RunFolder, state: StartState) -> dict[str, Tensor]:
+    """The tensors of a state that `run` may start from. Raises DocumentError where its file cannot be read, for example after a power cut."""
+    file = {"best": run.best, "checkpoint": run.checkpoint_file, "delivered": run.start_file}[state]
+    try:
+        return load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise DocumentError(UNUSABLE[state].format(problem=f"{error}.")) from error
+
+
+def differences(before: Checkpoint, device: str) -> str | None:
+    """What is not as it was when the checkpoint was written, a sentence for the user; None where all is."""
+    changed = []
+    if before.device != device:
+        changed.append(f"on {device!r} (before: {before.device!r})")
+    if before.torch != torch.__version__:
+        changed.append(f"with PyTorch {torch.__version__} (before: {before.torch})")
+    if not changed:
+        return None
+    return f"It goes on {' and '.join(changed)}, so its figures may differ a little from those of a run without the interruption."

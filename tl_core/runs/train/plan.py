@@ -95,10 +95,10 @@ class Plan:
     def splits(self) -> NDArray[np.str_]:
         """The split of each row: the one that the run began with, where it was kept."""
         try:
-            kept = SplitRecord.read(self.run.split_file)
+            record = SplitRecord.read(self.run.split_file)
         except NotFound:
             return assign(self.manifest, self.spec.seed)
-        return as_recorded(self.manifest, kept, self.spec.seed)
+        return as_recorded(self.manifest, record, self.spec.seed)
 
     def keep_split(self) -> None:
         """Keep the split with the run, so that it is the same where the run is finished by a later version. Raises DiskFull."""
@@ -244,11 +244,10 @@ def outlook(spec: TrainSpec, dataset: DatasetFolder) -> Outlook:
     Raises:
         LimitReached: it runs on this machine, and needs far more memory than one job may have here.
     """
-    try:
+    estimate: Estimate | None = None
+    # What is wrong, the worker meets and says.
+    with suppress(GraftError):
         setup, estimate = expected(Setup.of(spec), dataset)
-    except GraftError:
-        # The worker meets the same and says it.
-        return Outlook()
     if estimate is None:
         return Outlook()
     seconds = round(estimate.middle, 1)
@@ -313,9 +312,9 @@ def resolve(plan: Plan, pixels: NDArray[np.uint8]) -> Generator[Event, None, Non
     similar: bool | None = None
     if needs_similarity(len(train)):
         features = yield from plan.features(pixels)
-        found = transferability(features[train], plan.labels[train], plan.spec.seed)
-        yield Notice(message=found.said(plan.network.name))
-        similar = found.similar
+        scores = transferability(features[train], plan.labels[train], plan.spec.seed)
+        yield Notice(message=scores.said(plan.network.name))
+        similar = scores.similar
     advice = advise(len(train), similar, plan.network, stages=plan.spec.stages)
     chosen = advice.strategy or HEAD_ONLY
     plan.take(with_estimate(plan.setup.trained_as(chosen, reason=advice.reason), plan.dataset))
