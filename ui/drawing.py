@@ -61,16 +61,16 @@ def blocks(
     rates = stage_rates(strategy, total, stages, recipe=chosen) if strategy.takes_steps else (None,) * total
     fastest = max((rate for rate in rates if rate is not None), default=1.0)
     joins = {stage: phase.first for phase in phases(strategy, total, passes) for stage in phase.joining}
-    found = []
+    stage_blocks = []
     for index, (name, parameters, rate) in enumerate(zip(network.stages, network.stage_parameters, rates, strict=True)):
         if rate is None:
-            found.append(Block(name, parameters, "no"))
+            stage_blocks.append(Block(name, parameters, "no"))
             continue
         first = joins.get(index, 1)
         strength = (rate / fastest) ** 0.5 * (1 - 0.5 * (first - 1) / max(1, passes - 1))
-        found.append(Block(name, parameters, learns, rate, first, max(0.25, strength)))
+        stage_blocks.append(Block(name, parameters, learns, rate, first, max(0.25, strength)))
     rate = chosen.learning_rate if strategy.takes_steps or steps else None
-    return (*found, Block("head", network.head_parameters(classes), "yes", rate))
+    return (*stage_blocks, Block("head", network.head_parameters(classes), "yes", rate))
 
 
 def small(drawn: Sequence[Block], *, words: bool = True) -> str:

@@ -72,11 +72,11 @@ def races(here: Here) -> None:
 
 def runs(here: Here) -> None:
     """One line a run, the newest first."""
-    found = here.workspace.runs()
+    all_runs = here.workspace.runs()
     names = {dataset.id: dataset.name for dataset in here.workspace.datasets()}
-    several = len(succeeded(found)) > 1
+    several = len(succeeded(all_runs)) > 1
     link = partial(here.link, COMPARE, "Compare them") if several else None
-    _listed("Your runs", found, "runs", partial(_run_line, here, names), link=link)
+    _listed("Your runs", all_runs, "runs", partial(_run_line, here, names), link=link)
 
 
 def _listed(

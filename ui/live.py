@@ -70,13 +70,13 @@ class Followed:
     @property
     def seconds_left(self) -> float | None:
         """Seconds that the job will still take; of a job other than a training run, its stage. None where that is not known."""
-        own = self.progress.seconds_left if self.progress and self.progress.done < self.progress.total else None
+        of_stage = self.progress.seconds_left if self.progress and self.progress.done < self.progress.total else None
         if self.spec is None or self.stage is None:
-            return own
+            return of_stage
         expected, between = self.spec.expected, self.spec.estimated_seconds
         if expected is None or between is None:
-            return own
-        return seconds_left(expected.seconds, between, self.taken.until(time.time()), self.stage.stage, own)
+            return of_stage
+        return seconds_left(expected.seconds, between, self.taken.until(time.time()), self.stage.stage, of_stage)
 
     @property
     def fraction(self) -> float:
@@ -218,17 +218,17 @@ def _follow_on(here: Here, job: JobFolder) -> bool:
     if maker is None or not isinstance(job, DatasetFolder | RunFolder | RaceFolder) or state == "cancelled":
         return False
     line = list(PLACES.values())
-    page, said, label = line[line.index(maker) + 1], maker.done, maker.onward
+    page, sentence, label = line[line.index(maker) + 1], maker.done, maker.onward
     if state != "succeeded" or isinstance(job, RaceFolder):
         page, label = maker, "See what came of it"
-        said = "has ended." if state == "succeeded" else "did not come to its end."
+        sentence = "has ended." if state == "succeeded" else "did not come to its end."
     open_here = job.id in {opened.id for opened in (here.dataset, here.run, here.race) if opened}
     # Pages that need a run speak of the open one.
     spoken_of = here.place in (page, maker) or (state == "succeeded" and here.place.needs is type(job))
     if open_here and spoken_of:
         return False
     with st.container(border=True, horizontal=True, vertical_alignment="center", key=f"ended-{job.id}"):
-        st.markdown(f"**{plain(job.name)}** {said}", width="stretch")
+        st.markdown(f"**{plain(job.name)}** {sentence}", width="stretch")
         if st.button(label, key=f"on-{job.id}", type=here.next_button, icon=page.icon):
             here.go(page, **opening(job))
     return True

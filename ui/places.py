@@ -234,8 +234,8 @@ def opening(job: DatasetFolder | RunFolder | RaceFolder) -> dict[str, str]:
 
 def draft_name() -> str | None:
     """The staging folder's name of the data set that is put together class by class: the session's, or the URL's."""
-    kept = st.session_state.get("draft") or st.query_params.get("draft") or ""
-    return kept if re.fullmatch(r"[0-9a-f]{16}", kept) else None
+    name = st.session_state.get("draft") or st.query_params.get("draft") or ""
+    return name if re.fullmatch(r"[0-9a-f]{16}", name) else None
 
 
 def touring() -> Literal["on", "try"] | None:
@@ -285,8 +285,8 @@ class Here:
             return opened
         if isinstance(opened, DatasetFolder):
             return None  # pages go on with this one, and not with another that is read meanwhile
-        found = (job for job in self.unfinished() if isinstance(job, place.shows) and job.waits_in is None)
-        return next((job for job in found if isinstance(job, DatasetFolder | RunFolder | RaceFolder)), None)
+        working = (job for job in self.unfinished() if isinstance(job, place.shows) and job.waits_in is None)
+        return next((job for job in working if isinstance(job, DatasetFolder | RunFolder | RaceFolder)), None)
 
     def unfinished(self) -> list[JobFolder]:
         """Jobs of the workspace that wait or work, the newest first; not one that has ended while its worker lives on for a moment."""

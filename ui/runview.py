@@ -168,11 +168,11 @@ def ended(here: Here, run: RunFolder) -> None:
 
 def _taken(run: RunFolder, status: Status) -> str:
     """How long it took, on which GPU, and how long it was said to take before."""
-    seconds, said = status.seconds.get("total"), run.spec().estimated_seconds
+    seconds, forecast = status.seconds.get("total"), run.spec().estimated_seconds
     if not seconds:
         return _gpu(status)
     gpu = _gpu(status).removeprefix(",")
-    return f", {duration(seconds)}{gpu}" + (f" (said: {Estimate(*said)})" if said else "")
+    return f", {duration(seconds)}{gpu}" + (f" (said: {Estimate(*forecast)})" if forecast else "")
 
 
 def _gpu(status: Status) -> str:
@@ -281,11 +281,13 @@ def choice(run: RunFolder) -> str:
     """The label of a run in a box to choose from: its name, how good it is, what it was trained with."""
     try:
         shown = run.headline().shown
-        said = f", {percent(shown.accuracy)} right ({interval(*shown.interval)})" if shown else ", all of one moment"
+        how_good = (
+            f", {percent(shown.accuracy)} right ({interval(*shown.interval)})" if shown else ", all of one moment"
+        )
     except GraftError:
-        said = ""
+        how_good = ""
     # No "2 min ago": a label must stay the same from one look to the next.
-    return f"{run.name}{said}, {described(run)}"
+    return f"{run.name}{how_good}, {described(run)}"
 
 
 def take_home(run: RunFolder) -> None:

@@ -96,15 +96,15 @@ def _beginning(text: str, longest: int) -> str:
 def _folders(decided: tuple[str | None, ...]) -> re.Pattern[str]:
     """The folders that are not shown; one that holds another comes behind it. `decided`: values of the variables that name them."""
     packages = (sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
-    own = (tempfile.gettempdir(), *packages)
-    found = {SOURCE, Path.home(), torch_folder(), hub_folder(), *(Path(place) for place in own if place)}
+    installed = (tempfile.gettempdir(), *packages)
+    folders = {SOURCE, Path.home(), torch_folder(), hub_folder(), *(Path(place) for place in installed if place)}
     places: list[str] = []
     # What is wrong with a setting is shown with the help of this function.
     with suppress(GraftError):
         places.append(f"{re.escape(str(store_folder()))}/workspaces/[0-9a-f]{{32}}")
-        found.add(store_folder())
+        folders.add(store_folder())
     with suppress(GraftError):
-        found |= {folder for folder in (weights_folder(),) if folder}
-    deepest_first = sorted((str(place) for place in found if len(place.parts) > 1), key=len, reverse=True)
+        folders |= {folder for folder in (weights_folder(),) if folder}
+    deepest_first = sorted((str(place) for place in folders if len(place.parts) > 1), key=len, reverse=True)
     places += map(re.escape, deepest_first)
     return re.compile(rf"(?<![\w.~-])(?:{'|'.join(places)})(?=[/\s\"')\],;:]|\.(?:\s|$)|$)")

@@ -62,15 +62,17 @@ def strip() -> None:
     except DocumentError:
         return
     with st.grid(len(shown.answers), min_column_width=84, gap="small") as tiles:
-        for one in shown.answers:
-            right = one.truth == one.answer
-            said = f"**{plain(one.answer)}** {percent(one.probability)}"
+        for shown_answer in shown.answers:
+            right = shown_answer.truth == shown_answer.answer
+            answer = f"**{plain(shown_answer.answer)}** {percent(shown_answer.probability)}"
             verdict = (
-                ":green[:material/check: right]" if right else f":orange[:material/close: it is a {plain(one.truth)}]"
+                ":green[:material/check: right]"
+                if right
+                else f":orange[:material/close: it is a {plain(shown_answer.truth)}]"
             )
             with tiles.cell(), st.container(gap="xxsmall"):
-                grids.picture(one.picture, alt=f"a {one.truth}, called {one.answer}")
-                st.markdown(f"{said}  \n{verdict}")
+                grids.picture(shown_answer.picture, alt=f"a {shown_answer.truth}, called {shown_answer.answer}")
+                st.markdown(f"{answer}  \n{verdict}")
     every = shown.cross_validated
     st.caption(
         f"Rendered pictures, and what Graft {shown.version} answered after it had learned from others for some seconds. Of all "
@@ -81,11 +83,11 @@ def strip() -> None:
 
 def chosen(answers: Sequence[ImageAnswer]) -> list[ImageAnswer]:
     """Of each true class the surest right answer, in class order, and among them the surest mistakes, each of another true class."""
-    surest = sorted(answers, key=lambda one: -one.probability)
+    surest = sorted(answers, key=lambda answer: -answer.probability)
     right: dict[int, ImageAnswer] = {}
     wrong: dict[int, ImageAnswer] = {}
-    for one in surest:
-        (right if one.truth == one.predicted else wrong).setdefault(one.truth, one)
+    for answer in surest:
+        (right if answer.truth == answer.predicted else wrong).setdefault(answer.truth, answer)
     shown = [right[label] for label in sorted(right)]
     for number, mistake in enumerate(list(wrong.values())[:_MISTAKES]):
         shown.insert((number + 1) * len(right) // _MISTAKES + number, mistake)

@@ -43,8 +43,8 @@ def _straight_on(here: Here) -> None:
     ready = here.place is PREDICT and bool(succeeded([here.run]))
     if here.place in (DATA, PREDICT):
         with st.container(border=True, key="tour"):
-            said = here.place.step.tour if ready and here.place.step else _MEANWHILE
-            st.markdown(f":green[:material/bolt:] **Try it.** {said}")
+            sentence = here.place.step.tour if ready and here.place.step else _MEANWHILE
+            st.markdown(f":green[:material/bolt:] **Try it.** {sentence}")
             if ready and st.button("Now with my pictures", key="tour-end"):
                 st.query_params.pop("tour", None)
                 here.go(DATA)

@@ -69,8 +69,8 @@ def distinct(labels: dict[str, str]) -> dict[str, str]:
 
 def strategy_title(name: str) -> str:
     """What a strategy is called on the pages, also `auto`, the default, and one of an old run that the table lacks."""
-    known = strategies().get(name)
-    return known.title if known else _OPEN.get(name, name)
+    row = strategies().get(name)
+    return row.title if row else _OPEN.get(name, name)
 
 
 def sureness(probability: float) -> str:

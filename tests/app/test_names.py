@@ -47,7 +47,7 @@ OURS = {
     ("ui/ideas_page/ideas.py", "name"): "a name of our own",
     ("ui/ideas_page/ideas.py", "strategy.name"): "a row of the table",
     ("ui/train_page/advanced.py", "name"): "a level of augmentation",
-    ("ui/train_page/advanced.py", "own"): "a value of the recipe",
+    ("ui/train_page/advanced.py", "usual"): "a value of the recipe",
     ("ui/evaluate_page/robustness_panel.py", "names"): "headings of corruptions",
     ("ui/workspace.py", "place.name"): "a page",
     ("ui/data_page/dataset.py", "classes"): "a number with its noun",

@@ -51,13 +51,13 @@ def runs(here: Here) -> Together:
     if len(chosen) < 2:
         st.caption("Choose two runs or more.")
         return together([])
-    found = _together([by_id[run] for run in chosen])
-    for one in found.left_out:
+    compared = _together([by_id[run] for run in chosen])
+    for excluded in compared.left_out:
         st.warning(
-            f"Not compared: **{plain(one.run.name)}**. {plain(one.reason, longest=600)}",
+            f"Not compared: **{plain(excluded.run.name)}**. {plain(excluded.reason, longest=600)}",
             icon=":material/compare_arrows:",
         )
-    return found
+    return compared
 
 
 def offer(here: Here, run: RunFolder) -> None:
@@ -75,8 +75,8 @@ def beside(run: RunFolder, finished: Sequence[RunFolder]) -> list[RunFolder]:
     before = comparable_before(run, finished[:_LOOKED_AT])
     if before:
         return [before, run]
-    others = [one for one in finished[:_LOOKED_AT] if one.id != run.id]
-    return [run, next((one for one in reversed(others) if len(together([run, one]).tested) == 2), others[0])]
+    others = [other for other in finished[:_LOOKED_AT] if other.id != run.id]
+    return [run, next((other for other in reversed(others) if len(together([run, other]).tested) == 2), others[0])]
 
 
 def latest(finished: Sequence[RunFolder]) -> list[RunFolder]:

@@ -17,24 +17,24 @@ from ui.places import EVALUATE, PRESENT, Here
 from ui.words import in_a_row, interval, label, percent, plain, plural
 
 
-def show(here: Here, found: Together) -> None:
+def show(here: Here, compared: Together) -> None:
     """The verdict as a headline, how it came about, what to keep in mind, a table of the runs, and the ways on to each."""
-    letters = LETTERS[: len(found.runs)]
+    letters = LETTERS[: len(compared.runs)]
     pairs = list(combinations(letters, 2))
-    st.header(headline(told_apart(found.runs) if len(pairs) == 1 else pairs, found.comparisons), anchor=False)
-    units = found.comparisons[0].groups
-    alone = units == len(found.pictures)
+    st.header(headline(told_apart(compared.runs) if len(pairs) == 1 else pairs, compared.comparisons), anchor=False)
+    units = compared.comparisons[0].groups
+    alone = units == len(compared.pictures)
     grouped = "" if alone else f", in {units:,} groups of pictures that show the same thing,"
     st.caption(
-        f"On the {plural(len(found.pictures), 'test picture')}{grouped} that all of these runs were judged on and none learned from. "
-        + (_details(found.comparisons[0]) if len(pairs) == 1 else _CORRECTED)
+        f"On the {plural(len(compared.pictures), 'test picture')}{grouped} that all of these runs were judged on and none learned from. "
+        + (_details(compared.comparisons[0]) if len(pairs) == 1 else _CORRECTED)
     )
-    for caution in found.cautions():
+    for caution in compared.cautions():
         st.warning(escaped(caution), icon=":material/warning:")
-    _table(found, letters)
-    _ways_on(here, found, letters)
+    _table(compared, letters)
+    _ways_on(here, compared, letters)
     if len(pairs) > 1:
-        _pairs(pairs, found.comparisons)
+        _pairs(pairs, compared.comparisons)
 
 
 _CORRECTED = (
@@ -46,10 +46,10 @@ _CORRECTED = (
 def told_apart(runs: Sequence[RunFolder]) -> list[tuple[str, str]]:
     """The letters of two runs, each with the settings in brackets that the other does not have, as literal text in Markdown."""
     a, b = (runview.settings(run) for run in runs)
-    own = ([part for part in a if part not in b], [part for part in b if part not in a])
+    differing = ([part for part in a if part not in b], [part for part in b if part not in a])
     first, second = (
         f"{letter} ({plain(', '.join(parts), longest=80)})" if parts else letter
-        for letter, parts in zip(LETTERS, own, strict=False)
+        for letter, parts in zip(LETTERS, differing, strict=False)
     )
     return [(first, second)]
 
@@ -57,31 +57,36 @@ def told_apart(runs: Sequence[RunFolder]) -> list[tuple[str, str]]:
 def headline(pairs: list[tuple[str, str]], comparisons: tuple[Comparison, ...]) -> str:
     """What was found, in a sentence; `pairs` name the two runs of each comparison, in Markdown."""
     if len(pairs) == 1:
-        (a, b), one = pairs[0], comparisons[0]
-        return f"{b} is {one.said} than {a}" if one.verdict != "cannot_tell" else f"{one.said[0].upper()}{one.said[1:]}"
+        (a, b), comparison = pairs[0], comparisons[0]
+        return (
+            f"{b} is {comparison.said} than {a}"
+            if comparison.verdict != "cannot_tell"
+            else f"{comparison.said[0].upper()}{comparison.said[1:]}"
+        )
     better = [
-        (b, a) if one.verdict == "better" else (a, b)
-        for (a, b), one in zip(pairs, comparisons, strict=True)
-        if one.verdict != "cannot_tell"
+        (b, a) if comparison.verdict == "better" else (a, b)
+        for (a, b), comparison in zip(pairs, comparisons, strict=True)
+        if comparison.verdict != "cannot_tell"
     ]
     pictures = plural(comparisons[0].images, "picture")
     if not better:
         return f"Cannot tell any two of them apart with {pictures}"
     winners = dict.fromkeys(winner for winner, _ in better)
-    said = ", ".join(
-        f"{winner} is better than {in_a_row([loser for one, loser in better if one == winner])}" for winner in winners
+    sentence = ", ".join(
+        f"{winner} is better than {in_a_row([loser for better_one, loser in better if better_one == winner])}"
+        for winner in winners
     )
-    return said if len(better) == len(pairs) else f"{said}; the others cannot be told apart with {pictures}"
+    return sentence if len(better) == len(pairs) else f"{sentence}; the others cannot be told apart with {pictures}"
 
 
-def _details(one: Comparison) -> str:
-    low, high = one.interval
-    points = f"{100 * one.difference:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f})".replace("-", "−")
+def _details(comparison: Comparison) -> str:
+    low, high = comparison.interval
+    points = f"{100 * comparison.difference:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f})".replace("-", "−")
     return (
-        f"Accuracy of B minus that of A: {points}. Two equally good runs would differ by as much in {percent(one.p_value)} of cases (McNemar's exact "
+        f"Accuracy of B minus that of A: {points}. Two equally good runs would differ by as much in {percent(comparison.p_value)} of cases (McNemar's exact "
         "test); below 5 %, one is called better."
-        + (_NEEDED if one.images_needed else "")
-        + (_EXACT if one.verdict == "cannot_tell" and not low <= 0 <= high else "")
+        + (_NEEDED if comparison.images_needed else "")
+        + (_EXACT if comparison.verdict == "cannot_tell" and not low <= 0 <= high else "")
     )
 
 
@@ -89,8 +94,8 @@ _NEEDED = f" The number of pictures that would tell is one of test pictures, whi
 _EXACT = " The range leaves out no difference, but it is an approximation: with so few answers that differ, the exact test decides."
 
 
-def _table(found: Together, letters: str) -> None:
-    rows = list(zip(letters, found.figures, found.runs, strict=True))
+def _table(compared: Together, letters: str) -> None:
+    rows = list(zip(letters, compared.figures, compared.runs, strict=True))
     table: dict[str, Sequence[object]] = {
         "Run": [f"{letter}  {figures.name}" for letter, figures, _ in rows],
         "Right": [100 * figures.accuracy for _, figures, _ in rows],
@@ -118,9 +123,9 @@ def _table(found: Together, letters: str) -> None:
     listing.table(table, config=config, key="compared-runs")
 
 
-def _ways_on(here: Here, found: Together, letters: str) -> None:
+def _ways_on(here: Here, compared: Together, letters: str) -> None:
     with st.container(horizontal=True, gap="small"):
-        for letter, run in zip(letters, found.runs, strict=True):
+        for letter, run in zip(letters, compared.runs, strict=True):
             for place in (EVALUATE, PRESENT):
                 label, key = f"{place.name} {letter}", f"{place.name}-{run.id}"
                 if st.button(label, key=key, icon=place.icon, type="tertiary"):
@@ -130,12 +135,12 @@ def _ways_on(here: Here, found: Together, letters: str) -> None:
 def _pairs(pairs: list[tuple[str, str]], comparisons: tuple[Comparison, ...]) -> None:
     table: dict[str, Sequence[object]] = {
         "Pair": [f"{b} against {a}" for a, b in pairs],
-        "Verdict": [one.said for one in comparisons],
-        "Points": [100 * one.difference for one in comparisons],
-        "From": [100 * one.interval[0] for one in comparisons],
-        "To": [100 * one.interval[1] for one in comparisons],
-        "p": [one.p_value for one in comparisons],
-        "Differ": [one.differ for one in comparisons],
+        "Verdict": [comparison.said for comparison in comparisons],
+        "Points": [100 * comparison.difference for comparison in comparisons],
+        "From": [100 * comparison.interval[0] for comparison in comparisons],
+        "To": [100 * comparison.interval[1] for comparison in comparisons],
+        "p": [comparison.p_value for comparison in comparisons],
+        "Differ": [comparison.differ for comparison in comparisons],
     }
     config = {
         "Pair": st.column_config.TextColumn(width=100),
@@ -150,33 +155,33 @@ def _pairs(pairs: list[tuple[str, str]], comparisons: tuple[Comparison, ...]) ->
     listing.table(table, config=config, key="compared-pairs")
 
 
-def costs(found: Together) -> None:
+def costs(compared: Together) -> None:
     """Two figures: accuracy against the seconds of the run, and against the size of its bundle."""
     st.subheader("What it costs", anchor=False, help="Accuracy against time and size, with the Pareto front")
     left, right = st.columns(2, gap="medium")
-    accuracies = [one.accuracy for one in found.figures]
-    ranges = [one.interval for one in found.figures]
-    names = [one.name for one in found.figures]
+    accuracies = [figures.accuracy for figures in compared.figures]
+    ranges = [figures.interval for figures in compared.figures]
+    names = [figures.name for figures in compared.figures]
     cost_axes = (
-        (left, "seconds", "faster", "seconds of the whole run", [one.seconds for one in found.figures]),
-        (right, "size", "smaller", "size of the bundle, MB", [one.megabytes for one in found.figures]),
+        (left, "seconds", "faster", "seconds of the whole run", [figures.seconds for figures in compared.figures]),
+        (right, "size", "smaller", "size of the bundle, MB", [figures.megabytes for figures in compared.figures]),
     )
     for place, key, word, axis, values in cost_axes:
-        known = [at for at, value in enumerate(values) if value]
-        if not known:
+        measured = [at for at, value in enumerate(values) if value]
+        if not measured:
             continue
         # As the table has them: a few bytes make no difference.
-        some = [round(values[at] or 0.0, 1) for at in known]
-        on_front = front(some, [accuracies[at] for at in known])
-        letters = [LETTERS[at] for at in known]
+        some = [round(values[at] or 0.0, 1) for at in measured]
+        on_front = front(some, [accuracies[at] for at in measured])
+        letters = [LETTERS[at] for at in measured]
         title = front_title(sorted(letters[at] for at in on_front), word)
         with place:
             figure = _front_figure(
                 letters,
-                [names[at] for at in known],
+                [names[at] for at in measured],
                 some,
-                [accuracies[at] for at in known],
-                [ranges[at] for at in known],
+                [accuracies[at] for at in measured],
+                [ranges[at] for at in measured],
                 on_front,
                 axis=axis,
                 title=title,
@@ -191,12 +196,12 @@ def costs(found: Together) -> None:
 def front(costs: Sequence[float], accuracies: Sequence[float]) -> list[int]:
     """The positions, by rising cost, of those that no other is better than in one of the two and at least as good as in the other."""
     points = list(zip(costs, accuracies, strict=True))
-    kept = [
+    undominated = [
         at
         for at, (cost, accuracy) in enumerate(points)
         if not any(other[0] <= cost and other[1] >= accuracy and other != (cost, accuracy) for other in points)
     ]
-    return sorted(kept, key=lambda at: points[at])
+    return sorted(undominated, key=lambda at: points[at])
 
 
 def front_title(letters: Sequence[str], word: str) -> str:

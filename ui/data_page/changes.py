@@ -107,12 +107,12 @@ def grid(dataset: DatasetFolder, manifest: Manifest, rows: Sequence[int], captio
     images = [manifest.images[row] for row in rows]
 
     def decision(number: int) -> None:
-        image, own = images[number], manifest.classes[images[number].label]
+        image, label = images[number], manifest.classes[images[number].label]
         field = f"{key}-{image.file}-{dataset.number}"
         st.session_state[field] = decided(waiting, image.file)
         st.selectbox(
-            f"What to do with picture {rows[number] + 1}, {plain(own)}",
-            [KEEP, LEAVE_OUT, *(f"{MOVE}{name}" for name in manifest.classes if name != own)],
+            f"What to do with picture {rows[number] + 1}, {plain(label)}",
+            [KEEP, LEAVE_OUT, *(f"{MOVE}{name}" for name in manifest.classes if name != label)],
             index=None,
             key=field,
             placeholder="Decide",

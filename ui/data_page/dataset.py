@@ -51,13 +51,13 @@ def _reading(dataset: DatasetFolder) -> None:
 
 def ended(dataset: DatasetFolder, status: Status) -> None:
     """Why nothing came of reading pictures, or of adding some, and the log."""
-    said = status.failure.message if status.failure else "Reading was cancelled."
+    reason = status.failure.message if status.failure else "Reading was cancelled."
     if dataset.ready:
-        said = f"No pictures were added: what was here before is as it was. {said}"
+        reason = f"No pictures were added: what was here before is as it was. {reason}"
     if status.failure:
-        st.error(plain(said, longest=1500), icon=":material/error:")
+        st.error(plain(reason, longest=1500), icon=":material/error:")
     else:
-        st.warning(said, icon=":material/cancel:")
+        st.warning(reason, icon=":material/cancel:")
     live.log(dataset)
 
 
@@ -98,13 +98,13 @@ def pictures(dataset: DatasetFolder, manifest: Manifest) -> None:
             + (" The pictures from before stay in the parts that they were in." if manifest.added else "")
             + _beside(len(manifest.images) - sum(sum(parts.values()) for parts in table.values()))
         )
-    given = {image.given_group for image in manifest.images} - {None}
-    if given:
+    groups = {image.given_group for image in manifest.images} - {None}
+    if groups:
         of = sum(image.given_group is not None for image in manifest.images)
         st.caption(
-            f"{plural(of, 'picture')} in {plural(len(given), 'group')} that you gave: no group is divided between these parts."
+            f"{plural(of, 'picture')} in {plural(len(groups), 'group')} that you gave: no group is divided between these parts."
             if not manifest.own_splits
-            else f"{plural(of, 'picture')} in {plural(len(given), 'group')} that you gave."
+            else f"{plural(of, 'picture')} in {plural(len(groups), 'group')} that you gave."
         )
     _sizes(dataset, manifest)
     browse(dataset, manifest)

@@ -49,10 +49,10 @@ def add(here: Here, data: DatasetFolder) -> None:
         f"This makes a new version of the data set: its {plural(len(data.manifest().images), 'picture')} and those that you add. "
         "The version from before stays, and so does every classifier that learned from it."
     )
-    told = "One folder for each class. A folder that is called like a class adds to it; any other folder becomes a new class."
+    intro = "One folder for each class. A folder that is called like a class adds to it; any other folder becomes a new class."
     ways = {
         "Photos of a class": partial(_photos_of_a_class, here, data),
-        "Folder or zip": partial(_folder_or_zip, here, data, told),
+        "Folder or zip": partial(_folder_or_zip, here, data, intro),
     }
     _chosen("How to add pictures", ways, first="Photos of a class", key="adding")
 

@@ -134,8 +134,8 @@ def take(dataset: DatasetFolder, candidates: Sequence[Candidate]) -> None:
 
 def taken(dataset: DatasetFolder) -> tuple[Candidate, ...]:
     """The candidates that were taken to the review of this version, in this session."""
-    found: tuple[Candidate, ...] = st.session_state.get(_taken_key(dataset), ())
-    return found
+    candidates: tuple[Candidate, ...] = st.session_state.get(_taken_key(dataset), ())
+    return candidates
 
 
 def _taken_key(dataset: DatasetFolder) -> str:

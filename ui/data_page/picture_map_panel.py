@@ -50,12 +50,12 @@ def _answer(task: TaskFolder) -> PictureMap:
     return PictureMap.read(task.result_file)
 
 
-def _drawn(dataset: DatasetFolder, manifest: Manifest, found: PictureMap, drawn: str) -> None:
+def _drawn(dataset: DatasetFolder, manifest: Manifest, picture_map: PictureMap, drawn: str) -> None:
     key = f"map-{dataset.id}-{dataset.number}"
-    labels = [manifest.images[row].label for row in found.rows]
+    labels = [manifest.images[row].label for row in picture_map.rows]
     some = (
-        f"{len(found.rows):,} of {len(manifest.images):,}, drawn by chance"
-        if len(found.rows) < len(manifest.images)
+        f"{len(picture_map.rows):,} of {len(manifest.images):,}, drawn by chance"
+        if len(picture_map.rows) < len(manifest.images)
         else ""
     )
     shown = st.multiselect(
@@ -69,9 +69,9 @@ def _drawn(dataset: DatasetFolder, manifest: Manifest, found: PictureMap, drawn:
     with left:
         picked = charts.show(
             charts.picture_map(
-                found.rows,
-                found.x,
-                found.y,
+                picture_map.rows,
+                picture_map.x,
+                picture_map.y,
                 labels,
                 manifest.classes,
                 tuple(shown) or tuple(range(len(manifest.classes))),
@@ -91,7 +91,7 @@ def _drawn(dataset: DatasetFolder, manifest: Manifest, found: PictureMap, drawn:
     with right:
         rows = charts.selected_rows(picked)
         if not rows and shown:
-            rows = _strangest(found, labels, shown)
+            rows = _strangest(picture_map, labels, shown)
             st.markdown(f"The {len(rows):,} that lie farthest from the others of their class")
         elif rows:
             st.markdown(f"{plural(len(rows), 'picture')} selected")
@@ -100,14 +100,14 @@ def _drawn(dataset: DatasetFolder, manifest: Manifest, found: PictureMap, drawn:
                 "Draw around some dots to see their pictures here, or choose a class above to see those that lie farthest from the others of it."
             )
             return
-        place_of = {row: place for place, row in enumerate(found.rows)}
+        place_of = {row: place for place, row in enumerate(picture_map.rows)}
         st.button(
             f"Review {plural(len(rows), 'picture')}",
             icon=":material/rule:",
             type="primary",
             key=f"{key}-review",
             on_click=label_review.take,
-            args=(dataset, [_candidate(manifest, found, place_of[row]) for row in rows]),
+            args=(dataset, [_candidate(manifest, picture_map, place_of[row]) for row in rows]),
         )
         grids.grid(
             [dataset.thumbnail(manifest.images[row]) for row in rows],
@@ -118,25 +118,25 @@ def _drawn(dataset: DatasetFolder, manifest: Manifest, found: PictureMap, drawn:
         )
 
 
-def _candidate(manifest: Manifest, found: PictureMap, place: int) -> Candidate:
-    row, other = found.rows[place], found.other[place]
+def _candidate(manifest: Manifest, picture_map: PictureMap, place: int) -> Candidate:
+    row, other = picture_map.rows[place], picture_map.other[place]
     image = manifest.images[row]
     return Candidate(
         row=row,
         suggested=other,
-        lookalikes=found.lookalikes[place],
+        lookalikes=picture_map.lookalikes[place],
         said=f"Labelled **{plain(manifest.classes[image.label])}**. "
         f"Of the other classes, **{plain(manifest.classes[other])}** has the most similar picture.",
     )
 
 
-def _strangest(found: PictureMap, labels: Sequence[int], shown: Sequence[int]) -> list[int]:
+def _strangest(picture_map: PictureMap, labels: Sequence[int], shown: Sequence[int]) -> list[int]:
     """Rows of pictures of the classes `shown`, those first that lie farthest from the median place of their class."""
-    places, of = np.column_stack([found.x, found.y]), np.array(labels)
+    places, of = np.column_stack([picture_map.x, picture_map.y]), np.array(labels)
     away = np.zeros(len(of))
     for label in shown:
-        own = of == label
-        if own.any():
-            away[own] = np.linalg.norm(places[own] - np.median(places[own], axis=0), axis=1)
+        members = of == label
+        if members.any():
+            away[members] = np.linalg.norm(places[members] - np.median(places[members], axis=0), axis=1)
     candidates = np.flatnonzero(np.isin(of, shown))
-    return [found.rows[place] for place in candidates[np.argsort(-away[candidates], kind="stable")][:_STRANGEST]]
+    return [picture_map.rows[place] for place in candidates[np.argsort(-away[candidates], kind="stable")][:_STRANGEST]]

@@ -64,8 +64,8 @@ class Result:
 
     def cell(self, truth: int, said: int) -> list[ImageAnswer]:
         """The answers of one cell of the matrix, those with the highest probability first."""
-        found = [answer for answer in self.report.answers if (answer.truth, answer.predicted) == (truth, said)]
-        return sorted(found, key=lambda answer: -answer.probability)
+        answers = [answer for answer in self.report.answers if (answer.truth, answer.predicted) == (truth, said)]
+        return sorted(answers, key=lambda answer: -answer.probability)
 
     def most_confused(self) -> tuple[int, int]:
         """The cell off the diagonal with the most answers; the first cell on it where all answers are right."""
@@ -117,10 +117,10 @@ def top(result: Result) -> None:
     first, *others = statements(result.source, "result")
     st.header(escaped(first.title), anchor=False, help="Accuracy, with its 95 % confidence interval")
     st.caption(escaped(first.text))
-    for one in others:
-        if one.name == "leak":
-            st.warning(escaped(one.sentences), icon=":material/content_copy:")
-    st.caption("  \n".join(escaped(one.sentences) for one in others if one.name != "leak"))
+    for entry in others:
+        if entry.name == "leak":
+            st.warning(escaped(entry.sentences), icon=":material/content_copy:")
+    st.caption("  \n".join(escaped(entry.sentences) for entry in others if entry.name != "leak"))
     data = result.dataset
     if data and data.versions.made():
         open_now = data.versions.current

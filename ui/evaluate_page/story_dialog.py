@@ -124,8 +124,8 @@ def _tick(result: Result, telling: _Telling, title: str, answers: Sequence[Image
 
     def box(number: int) -> None:
         answer = answers[number]
-        said, was = (plain(classes[label], longest=24) for label in (answer.predicted, answer.truth))
-        words = f"said **{said}**, was **{was}**" if answer.predicted != answer.truth else f"rightly **{said}**"
+        called, was = (plain(classes[label], longest=24) for label in (answer.predicted, answer.truth))
+        words = f"said **{called}**, was **{was}**" if answer.predicted != answer.truth else f"rightly **{called}**"
         st.checkbox(
             f"{words}, {percent(answer.probability)}",
             value=answer.row in telling.ticked,

@@ -30,9 +30,9 @@ def _diagram(result: Result) -> None:
     answers = result.report.answers
     confidence = np.array([answer.probability for answer in answers])
     right = np.array([answer.predicted == answer.truth for answer in answers], dtype=bool)
-    found = reliability(confidence, right)
+    calibration = reliability(confidence, right)
     before = result.report.calibration.before
-    groups = found.bins
+    groups = calibration.bins
     figure = charts.reliability(
         [group.confidence for group in groups],
         [group.accuracy for group in groups],
@@ -41,7 +41,7 @@ def _diagram(result: Result) -> None:
         [(group.confidence, group.accuracy) for group in before.bins],
         title=f"{percent(confidence.mean())} sure on average, and {percent(right.mean())} right",
     )
-    alt = f"Reliability diagram; expected calibration error {_points(found.ece)}"
+    alt = f"Reliability diagram; expected calibration error {_points(calibration.ece)}"
     charts.show(figure, key=f"reliability-{result.run.id}", alt=alt)
     few = (
         ""
@@ -49,7 +49,7 @@ def _diagram(result: Result) -> None:
         else " With so few pictures, much of the distance may be chance."
     )
     st.caption(
-        f"Expected calibration error: {_points(found.ece)}, {_points(before.ece)} before its probabilities were scaled. Each point is {plural(groups[0].images, 'picture')} or about as "
+        f"Expected calibration error: {_points(calibration.ece)}, {_points(before.ece)} before its probabilities were scaled. Each point is {plural(groups[0].images, 'picture')} or about as "
         f"many; below the dotted line it is surer than it is right.{few}"
     )
 
@@ -65,15 +65,17 @@ def _slider(result: Result) -> None:
         persist_state="session",
         help="A threshold on the probability of the answer (selective classification)",
     )
-    found = withheld(result.report.answers, threshold / 100)
-    given = f"**{percent(found.coverage)}** of the pictures answered ({interval(*found.coverage_interval)})"
-    if found.accuracy is None:
+    selection = withheld(result.report.answers, threshold / 100)
+    coverage = f"**{percent(selection.coverage)}** of the pictures answered ({interval(*selection.coverage_interval)})"
+    if selection.accuracy is None:
         st.markdown(f"No answer is {threshold}{NARROW}% sure or more.")
         _keeping(result.run, threshold)
         return
-    st.markdown(f"{given},  \n**{percent(found.accuracy)}** of them right ({interval(*found.accuracy_interval)})")
+    st.markdown(
+        f"{coverage},  \n**{percent(selection.accuracy)}** of them right ({interval(*selection.accuracy_interval)})"
+    )
     st.caption(
-        f"{found.answered:,} of {plural(found.images, 'test picture')}; {found.right:,} are right. The ranges are for 95 of 100 cases. "
+        f"{selection.answered:,} of {plural(selection.images, 'test picture')}; {selection.right:,} are right. The ranges are for 95 of 100 cases. "
         "A threshold that was chosen for its figure here will do a little worse on new pictures."
     )
     _keeping(result.run, threshold)
@@ -82,12 +84,12 @@ def _slider(result: Result) -> None:
 def _keeping(run: RunFolder, percent_sure: int) -> None:
     """The threshold that the bundle has, and buttons that keep the one of the slider, or take it away."""
     try:
-        kept = kept_threshold(run)
+        threshold = kept_threshold(run)
     except GraftError:
         # Without a bundle there is nothing to keep it in; the page says so below.
         return
     with st.container(horizontal=True, vertical_alignment="center"):
-        same = kept is not None and round(100 * kept) == percent_sure
+        same = threshold is not None and round(100 * threshold) == percent_sure
         st.button(
             "Keep in the bundle",
             key=f"keep-threshold-{run.id}",
@@ -97,7 +99,7 @@ def _keeping(run: RunFolder, percent_sure: int) -> None:
             on_click=attempt,
             args=(None, keep_threshold, run, percent_sure / 100),
         )
-        if kept is not None:
+        if threshold is not None:
             st.button(
                 "Take it out",
                 key=f"clear-threshold-{run.id}",
@@ -106,8 +108,8 @@ def _keeping(run: RunFolder, percent_sure: int) -> None:
                 on_click=attempt,
                 args=(None, keep_threshold, run, None),
             )
-    if kept is not None:
-        st.caption(f":material/check: The bundle has {percent(kept)}: answers below that are “not sure”.")
+    if threshold is not None:
+        st.caption(f":material/check: The bundle has {percent(threshold)}: answers below that are “not sure”.")
 
 
 def _points(share: float) -> str:

@@ -116,34 +116,34 @@ def rule(train_images: int | None, similar: bool | None) -> None:
 def numbers(here: Here) -> None:
     """The user's own runs on the open data set, compared by strategy."""
     st.header("Your own numbers", anchor=False)
-    found, untold = _finished(here)
+    tested, untold = _finished(here)
     if untold:
         st.markdown(
             f"{plural(untold, 'run')} on these pictures cannot be compared: a class is all of one moment, so no accuracy is to be believed."
         )
-    if not found and not untold:
+    if not tested and not untold:
         st.markdown(
             "None yet. Train once with the proposed strategy and once with another, and they are compared here."
         )
-    if not found:
+    if not tested:
         return
-    names = [strategy_title(run.spec().strategy) for run, _ in found]
-    tests = [test for _, test in found]
-    seconds = [run.status().seconds.get("total") for run, _ in found]
+    names = [strategy_title(run.spec().strategy) for run, _ in tested]
+    tests = [test for _, test in tested]
+    seconds = [run.status().seconds.get("total") for run, _ in tested]
     figure = charts.compared(
-        [f"{name}, {run.spec().backbone}{of_version(run)}" for name, (run, _) in zip(names, found, strict=True)],
+        [f"{name}, {run.spec().backbone}{of_version(run)}" for name, (run, _) in zip(names, tested, strict=True)],
         [test.accuracy for test in tests],
         [test.interval for test in tests],
         [duration(taken) if taken else "" for taken in seconds],
         title=f"Best: {label(names[0])}, {percent(tests[0].accuracy)} right ({interval(*tests[0].interval)})",
     )
-    charts.show(figure, key="compared", alt=f"Accuracy of {len(found)} runs with intervals; best: {names[0]}")
+    charts.show(figure, key="compared", alt=f"Accuracy of {len(tested)} runs with intervals; best: {names[0]}")
     st.caption(
-        f"{plural(len(found), 'run')} on these pictures{', each' if len(found) > 1 else ''} judged on its test pictures (held out). The bar is the range that the "
+        f"{plural(len(tested), 'run')} on these pictures{', each' if len(tested) > 1 else ''} judged on its test pictures (held out). The bar is the range that the "
         "true share lies in, in 95 of 100 cases: where two bars overlap widely, the difference may be luck."
         + (
             " Runs on different versions of the data set were judged on different pictures."
-            if len({run.spec().version for run, _ in found}) > 1
+            if len({run.spec().version for run, _ in tested}) > 1
             else ""
         )
     )
@@ -151,16 +151,16 @@ def numbers(here: Here) -> None:
 
 def _finished(here: Here) -> tuple[list[tuple[RunFolder, Accuracy]], int]:
     """Runs on the open data set with what the test gave, the best first, at most `_MOST_RUNS`, and how many more have no headline."""
-    found, untold = [], 0
+    tested, untold = [], 0
     for run in succeeded(here.workspace.runs()):
         if here.dataset is not None and run.spec().dataset == here.dataset.id:
             with suppress(GraftError):
-                said = run.headline()
-                if said.shown is None:
+                headline = run.headline()
+                if headline.shown is None:
                     untold += 1
                 else:
-                    found.append((run, said.test))
-    return sorted(found, key=lambda entry: -entry[1].accuracy)[:_MOST_RUNS], untold
+                    tested.append((run, headline.test))
+    return sorted(tested, key=lambda entry: -entry[1].accuracy)[:_MOST_RUNS], untold
 
 
 def feature_maps(here: Here, dataset: DatasetFolder, manifest: Manifest, network: Network) -> None:

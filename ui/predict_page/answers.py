@@ -57,10 +57,10 @@ class Answers:
 
 def answers(run: RunFolder) -> Answers:
     """The answers that `run` gave in this session."""
-    kept: Answers | None = st.session_state.get("answers")
-    if kept is None or kept.run != run.id:
-        kept = st.session_state["answers"] = Answers(run.id)
-    return kept
+    answered: Answers | None = st.session_state.get("answers")
+    if answered is None or answered.run != run.id:
+        answered = st.session_state["answers"] = Answers(run.id)
+    return answered
 
 
 def ask(run: RunFolder, items: Sequence[tuple[str, bytes, str | None]]) -> None:
@@ -69,7 +69,7 @@ def ask(run: RunFolder, items: Sequence[tuple[str, bytes, str | None]]) -> None:
     Raises:
         LimitReached, NotFound, BundleError: as `classifier.lent`.
     """
-    kept = answers(run)
+    answered = answers(run)
     shown: dict[bytes, tuple[bytes, bytes]] = {}
     with classifier.lent(run) as lent:
         start = time.monotonic()
@@ -82,20 +82,20 @@ def ask(run: RunFolder, items: Sequence[tuple[str, bytes, str | None]]) -> None:
             shown[content] = (made.shown, grids.png(Image.fromarray(made.pixels)))
             return made.pixels
 
-        said: list[dict[str, Any]] = []
+        results: list[dict[str, Any]] = []
         try:
             for answer in lent.model.answers([content for _, content, _ in items], read=read):
-                said.append(answer)
+                results.append(answer)
         except BundleError:
             if not lent.late:
                 raise
-        kept.milliseconds = (time.monotonic() - start) * 1000 / max(1, len(items))
-    said += [{"error": {"message": _late().message}}] * (len(items) - len(said))
+        answered.milliseconds = (time.monotonic() - start) * 1000 / max(1, len(items))
+    results += [{"error": {"message": _late().message}}] * (len(items) - len(results))
     fresh = [
         Named(short(name), *shown.get(content, (b"", b"")), answer, truth)
-        for (name, content, truth), answer in zip(items, said, strict=True)
+        for (name, content, truth), answer in zip(items, results, strict=True)
     ]
-    kept.named = (fresh + kept.named)[: 2 * MOST]
+    answered.named = (fresh + answered.named)[: 2 * MOST]
 
 
 def _late() -> UnreadableImage:
@@ -166,14 +166,14 @@ def _tell(fresh: Sequence[Named]) -> None:
     """Say in passing what was answered: on a phone the answers stand below what is seen, and a screen reader reads this out."""
     answer = fresh[0].answer
     if len(fresh) > 1:
-        said = f"{len(fresh)} pictures are answered."
+        sentence = f"{len(fresh)} pictures are answered."
     elif "error" in answer:
         return
     elif not answer.get("sure", True):
-        said = "Not sure."
+        sentence = "Not sure."
     else:
-        said = f"**{plain(answer['label'])}**: {sureness(answer['probability'])}, {percent(answer['probability'])}"
-    st.toast(said, icon=":material/center_focus_strong:")
+        sentence = f"**{plain(answer['label'])}**: {sureness(answer['probability'])}, {percent(answer['probability'])}"
+    st.toast(sentence, icon=":material/center_focus_strong:")
 
 
 def what_to_do(run: RunFolder, dataset: DatasetFolder | None) -> None:
@@ -231,8 +231,8 @@ def _card(named: Named, explain: Callable[[Named], None]) -> None:
         )
         return
     withheld = not answer.get("sure", True)
-    said = "not sure" if withheld else f"called {short(answer['label'])}"
-    st.image(named.shown, width="stretch", alt=f"{named.name}, {said}")
+    spoken = "not sure" if withheld else f"called {short(answer['label'])}"
+    st.image(named.shown, width="stretch", alt=f"{named.name}, {spoken}")
     word = "not sure" if withheld else sureness(answer["probability"])
     colour = {"sure": "green", "fairly sure": "blue", "not sure": "orange"}[word]
     st.markdown(f"### {'Not sure' if withheld else plain(answer['label'])}", anchors=False)

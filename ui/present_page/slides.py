@@ -122,9 +122,9 @@ def slides(result: Result) -> list[Slide]:
             kind="limits",
             title="What it cannot do",
             limits=tuple(
-                {"title": one.title, "text": one.text} for one in statements(result.source, "limit")[:_LIMITS]
+                {"title": entry.title, "text": entry.text} for entry in statements(result.source, "limit")[:_LIMITS]
             ),
-            note=" ".join(f"{one.title}: {one.text}." for one in made),
+            note=" ".join(f"{entry.title}: {entry.text}." for entry in made),
         ),
     ]
 
@@ -135,7 +135,7 @@ def _outcome(result: Result) -> Slide:
     names = [named(name, longest=_NAME) for name in report.classes]
     fit = sum(end <= _TOLD for end in accumulate(map(len, names)))
     # The next slides count the test pictures alone, also where the share is that of others.
-    next_slides = [one.sentences for one in others if one.name == "test"]
+    next_slides = [entry.sentences for entry in others if entry.name == "test"]
     return Slide(
         kind="outcome",
         figure=percent(report.shown.accuracy) if report.shown else "",
@@ -186,9 +186,9 @@ def _pictures(result: Result) -> list[Slide]:
     encoded = encode(result, [*mistakes, *chosen])
     good = tuple(_picture(report, answer, encoded[answer.row]) for answer in chosen if answer.row in encoded)
     bad = tuple(_picture(report, answer, encoded[answer.row]) for answer in mistakes if answer.row in encoded)
-    found = []
+    slides = []
     if good:
-        found.append(
+        slides.append(
             Slide(
                 kind="pictures",
                 title=f"It is right: {test.images - wrong:,} of {plural(test.images, 'test picture')}",
@@ -199,7 +199,7 @@ def _pictures(result: Result) -> list[Slide]:
     pages = -(-len(bad) // A_SLIDE)
     for page in range(pages):
         which = f" ({page + 1} of {pages})" if pages > 1 else ""
-        found.append(
+        slides.append(
             Slide(
                 kind="pictures",
                 title=f"It is wrong: {wrong:,} of {plural(test.images, 'test picture')}{which}",
@@ -209,7 +209,7 @@ def _pictures(result: Result) -> list[Slide]:
                 else "Chosen by a rule: the commonest confusions first, of each the mistake that it was surest of.",
             )
         )
-    return found
+    return slides
 
 
 def _right_rule(report: Report, chosen: Sequence[ImageAnswer]) -> str:
@@ -237,8 +237,8 @@ def _picture(report: Report, answer: ImageAnswer, encoded: Encoded) -> Picture:
 
 def _confusion(result: Result, kind: Literal["matrix", "pairs"]) -> Slide:
     """Which classes are taken for which: all of them in a matrix, or the commonest pairs."""
-    report, said = result.report, statement(result.source, "confused")
-    title = said.title if said else ""
+    report, confused = result.report, statement(result.source, "confused")
+    title = confused.title if confused else ""
     if kind == "matrix":
         classes = tuple(named(name, longest=_NAME) for name in report.classes)
         return Slide(kind=kind, title=title, classes=classes, counts=report.test.confusion)

@@ -118,11 +118,11 @@ class Login(Guard):
 
 def form(status: int, wrong: str = "", **headers: str) -> HTMLResponse:
     """The form that asks for the password; `wrong` says what was the matter with the last one."""
-    said = f'<p class="wrong" role="alert" id="wrong">{escape(wrong)}</p>' if wrong else ""
+    problem = f'<p class="wrong" role="alert" id="wrong">{escape(wrong)}</p>' if wrong else ""
     described = ' aria-describedby="wrong" aria-invalid="true"' if wrong else ""
     host = os.environ.get("SPACE_HOST", "")
     note = _FRAMED.format(host=escape(host)) if host else ""
-    return _page("Log in", _FORM.format(said=said, described=described, note=note), status, headers)
+    return _page("Log in", _FORM.format(said=problem, described=described, note=note), status, headers)
 
 
 def link(status: int, text: str, href: str, label: str) -> HTMLResponse:

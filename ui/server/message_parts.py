@@ -26,15 +26,15 @@ class Unfit(Exception):
 
 def lists_of(kind: Descriptor) -> Lists:
     """Where messages of this kind can have many parts."""
-    found: Lists = {}
+    lists: Lists = {}
     for part in kind.fields:
         if part.message_type:
             inner = lists_of(part.message_type)
             if inner or part.is_repeated:
-                found[part.number] = inner
+                lists[part.number] = inner
         elif part.is_repeated:
-            found[part.number] = {} if part.type in (part.TYPE_STRING, part.TYPE_BYTES) else None
-    return found
+            lists[part.number] = {} if part.type in (part.TYPE_STRING, part.TYPE_BYTES) else None
+    return lists
 
 
 def check(lists: Lists, data: bytes, first: int, end: int, most: int) -> None:
@@ -65,10 +65,10 @@ def _count(lists: Lists, data: bytes, first: int, end: int, most: int) -> int:
 def only_field(data: bytes) -> tuple[int, int, int]:
     """The one field of a whole message, which says its kind."""
     kinds = fields(data, 0, len(data))
-    found = next(kinds, None)
-    if found is None or next(kinds, None) is not None:
+    field = next(kinds, None)
+    if field is None or next(kinds, None) is not None:
         raise Unfit(1002, "it is not of one kind")
-    return found
+    return field
 
 
 def fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:

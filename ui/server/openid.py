@@ -84,8 +84,8 @@ class OpenId(Login):
             return None
         user = json.loads(login)
         email = str(user.get("email") or "").lower()
-        known = {name.lower() for name in self.allowed}
-        if email not in known and f"@{email.rpartition('@')[2]}" not in known:
+        allowed = {name.lower() for name in self.allowed}
+        if email not in allowed and f"@{email.rpartition('@')[2]}" not in allowed:
             return (
                 f"{email or 'This account'} may not use this server. Its operator can allow it in GRAFT_LOGIN_EMAILS."
             )

@@ -175,8 +175,8 @@ async def _typed(receive: Receive) -> str | None:
         message = await receive()
         body += message.get("body", b"")
         more = message.get("more_body", False)
-    found = parse_qs(body[:_LONGEST].decode(errors="replace"), keep_blank_values=True).get("password")
-    return found[0].strip() if found else None
+    values = parse_qs(body[:_LONGEST].decode(errors="replace"), keep_blank_values=True).get("password")
+    return values[0].strip() if values else None
 
 
 def _digest(text: str) -> bytes:

@@ -187,8 +187,8 @@ class UploadCeiling(Guard):
             stored = cast("defaultdict[str, Files]", manager.file_storage)
             stored.default_factory = Files
             # A copy, because the threads of other sessions remove theirs meanwhile.
-            for session, kept in list(stored.items()):
-                held[session] = len(kept), kept.size
+            for session, uploads in list(stored.items()):
+                held[session] = len(uploads), uploads.size
         for session, coming in self._coming.items():
             files, sum_ = held.get(session, (0, 0))
             held[session] = files + len(coming), sum_ + sum(coming.values())
@@ -209,7 +209,7 @@ def _tell(session: str, text: str) -> None:
     app: Any = runtime.get_instance()
     for gone in [other for other in _refused if not app.is_active_session(other)]:
         del _refused[gone]
-    found = app._session_mgr.get_active_session_info(session)
-    if found is not None and _refused.get(session) != text:
+    info = app._session_mgr.get_active_session_info(session)
+    if info is not None and _refused.get(session) != text:
         _refused[session] = text
-        found.session.request_rerun(found.session._client_state)
+        info.session.request_rerun(info.session._client_state)

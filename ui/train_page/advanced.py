@@ -92,7 +92,7 @@ def show(here: Here, proposal: Proposal, manifest: Manifest) -> None:
 
 def asked(case: Case) -> dict[str, Any]:
     """What was set, read before the widgets are drawn; what has no effect on `case` is left out."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for option in (option for tab in TABS for option in _options(case, tab)):
         value = set_value(option.name)
         if isinstance(value, str) and not option.choices:
@@ -101,8 +101,8 @@ def asked(case: Case) -> dict[str, Any]:
             # Set for a backbone with more stages: its widget, too, begins anew with the other one.
             value = None
         if value is not None and not (_switch(option) and value == case.own[option.name]):
-            found[option.name] = value
-    return found
+            values[option.name] = value
+    return values
 
 
 def _switch(option: Option) -> bool:
@@ -110,25 +110,27 @@ def _switch(option: Option) -> bool:
 
 
 def _widget(case: Case, option: Option) -> None:
-    own = case.own[option.name]
+    usual = case.own[option.name]
     common: dict[str, Any] = {"key": PREFIX + option.name, "persist_state": "session", "help": option.help}
     if _switch(option):
-        st.toggle(option.title, bool(own), **common)
+        st.toggle(option.title, bool(usual), **common)
     elif option.choices or option.words:
         choices = offered_devices() if option.name == "device" else option.choices or (True, False)
         words = {choice: (option.words or {}).get(choice, str(choice)) for choice in choices}
         st.selectbox(
             option.title, list(words), index=None, format_func=words.__getitem__,
-            placeholder=f"{words.get(own, own)} (default)", **common,
+            placeholder=f"{words.get(usual, usual)} (default)", **common,
         )  # fmt: skip
     elif option.tiny:
-        st.text_input(option.title, placeholder=f"{rate_text(own) if own else '0'} (default)", max_chars=12, **common)
+        st.text_input(
+            option.title, placeholder=f"{rate_text(usual) if usual else '0'} (default)", max_chars=12, **common
+        )
     else:
         # Where the smallest number is out of range itself, the widget begins a step above it.
         step = _STEPS.get(option.name, 1)
         edges = (option.limits.get("ge", step), _most(case, option), step)
         low, high, by = (int(edge) if option.kind is int else float(edge) for edge in edges)
-        st.number_input(option.title, low, high, None, step=by, placeholder=f"{own:g} (default)", **common)
+        st.number_input(option.title, low, high, None, step=by, placeholder=f"{usual:g} (default)", **common)
 
 
 def _most(case: Case, option: Option) -> float:

@@ -86,14 +86,14 @@ def _about(network: Network, weights: WeightsRow) -> None:
 def chosen_weights(network: Network) -> str:
     """The set of weights that is chosen for `network`, else its default."""
     name = st.session_state.get(f"weights-{network.name}")
-    return next((known.name for known in network.weights if known.name == name), network.default_weights)
+    return next((row.name for row in network.weights if row.name == name), network.default_weights)
 
 
 def weights_choice(network: Network) -> None:
     """The set of weights, where there are several, with its licence."""
     if len(network.weights) < 2:
         return
-    labels = {known.name: _weights_label(network, known) for known in network.weights}
+    labels = {row.name: _weights_label(network, row) for row in network.weights}
     names = list(labels)
     st.selectbox(
         "Set of weights",
@@ -174,9 +174,9 @@ def _label(network: Network) -> str:
     return f"{network.name}: {obtain.availability(network)}, {_learned(network.weights_row())}"
 
 
-def _learned(known: WeightsRow) -> str:
-    return f"{percent(known.imagenet_accuracy)} on ImageNet" if known.imagenet_accuracy else f"from {known.trained_on}"
+def _learned(row: WeightsRow) -> str:
+    return f"{percent(row.imagenet_accuracy)} on ImageNet" if row.imagenet_accuracy else f"from {row.trained_on}"
 
 
-def _weights_label(network: Network, known: WeightsRow) -> str:
-    return f"{known.name}: {obtain.availability(network, known.name)}, {_learned(known)}, licence {known.licence}"
+def _weights_label(network: Network, row: WeightsRow) -> str:
+    return f"{row.name}: {obtain.availability(network, row.name)}, {_learned(row)}, licence {row.licence}"

@@ -65,11 +65,9 @@ def strategy(
     advice = auto_says(train_images, rank_panel.answer(here), network)
     taken = tuned(strategies()[(advice.strategy or proposed.name) if name == AUTO else name], network)
     solver = "logistic" if taken.takes_steps else advanced.set_value("solver") or "logistic"
-    known = conditions(
-        taken, network, solver=solver, optimizer=advanced.set_value("optimizer") or taken.recipe.optimizer
-    )
+    met = conditions(taken, network, solver=solver, optimizer=advanced.set_value("optimizer") or taken.recipe.optimizer)
     # Which strategy `auto` comes to is found out later, so only options with an effect on every strategy can be set.
-    case = Case(network, weights, taken, frozenset({"always"}) if name == AUTO else known)
+    case = Case(network, weights, taken, frozenset({"always"}) if name == AUTO else met)
     proposal = Proposal.of(dataset, case, name, advanced.asked(case), advice)
     st.header("How much of it to re-train", anchor=False)
     st.caption(f"The strategy. {plain(proposed.reason, longest=500)}")
@@ -175,9 +173,9 @@ def choose_as(here: Here, spec: TrainSpec, *, strategy: str, **changes: Any) -> 
     st.session_state[f"weights-{spec.backbone}"] = spec.weights
     network = here.workspace.backbones().get(spec.backbone)
     size = network.weights_row(backbones.chosen_weights(network)).input_size if network else None
-    own = {"seed": DEFAULT_SEED, "image_size": size}
-    kept = {name: value for name, usual in own.items() if (value := getattr(spec, name)) != usual}
-    for name, value in {**kept, **(spec.changes if strategy == spec.strategy else {}), **changes}.items():
+    usually = {"seed": DEFAULT_SEED, "image_size": size}
+    changed = {name: value for name, usual in usually.items() if (value := getattr(spec, name)) != usual}
+    for name, value in {**changed, **(spec.changes if strategy == spec.strategy else {}), **changes}.items():
         option = OPTIONS[name]
         st.session_state[PREFIX + name] = f"{value:g}" if option.tiny else value
     here.go(TRAIN, dataset=spec.dataset)

@@ -98,11 +98,11 @@ def _figures(row: Standing) -> str:
 def _verdicts(here: Here, race: RaceFolder, board: Leaderboard) -> None:
     """What the test says of the first one against the others."""
     titles = {row.run: f"“{strategy_title(row.strategy)}” on {plain(row.backbone)}" for row in board.rows}
-    found = first_against_others(race)
-    if not found:
+    verdicts = first_against_others(race)
+    if not verdicts:
         return
     st.markdown(f"**What the test pictures say of {titles[board.rows[0].run]}**")
-    for one in found:
-        st.markdown(f"- Against {titles[one.run]}: {one.comparison.said}.")
+    for verdict in verdicts:
+        st.markdown(f"- Against {titles[verdict.run]}: {verdict.comparison.said}.")
     if st.button("Compare them", icon=COMPARE.icon, key="race-compare"):
         here.go(COMPARE, compare=[row.run for row in board.rows if row.state == "done"])
