@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import PictureFolder, picture
-from tests.data.work import finish, ingested, spec
+from tests.data.work import finish, ingested, no_links, spec
 from tl_core.data.checks import findings
 from tl_core.data.ingest import ingest
 from tl_core.data.remedying import applied, grown
@@ -106,7 +106,7 @@ def test_a_damaged_or_missing_copy_of_an_old_picture_is_whole_again_once_the_pic
     old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
 ) -> None:
     if not links:
-        monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(18, "Invalid cross-device link")))
+        monkeypatch.setattr(os, "link", no_links)
     files = {path: path.read_bytes() for folder in ("images", "thumbnails") for path in (old / folder).iterdir()}
     first = Manifest.read(old / "manifest.json")
     damaged, missing = (old / "images" / image.file for image in first.images[:2])

@@ -53,6 +53,8 @@ def test_a_csv_is_read_whatever_its_delimiter_and_order_of_columns(tmp_path: Pat
 def test_what_is_wrong_with_a_csv_is_said_with_its_line(tmp_path: Path, text: str | bytes, said: str) -> None:
     with pytest.raises(DataError, match=said):
         given_groups(_csv(tmp_path, text))
+    with pytest.raises(NotFound, match="the columns file and group"):
+        given_groups(Path("/nowhere/table.csv"))
 
 
 def test_a_line_that_is_cut_off_is_a_picture_without_a_group_or_names_no_file(tmp_path: Path) -> None:
@@ -85,11 +87,6 @@ def test_a_path_of_very_many_folders_takes_no_memory() -> None:
     items = _items("cat/1.jpg")
     _, strange = placed_in_groups(items, _given("cat/1.jpg", "a/" * 100_000 + "dog/1.jpg"))
     assert strange == 1
-
-
-def test_a_csv_that_is_not_there_is_said() -> None:
-    with pytest.raises(NotFound, match="the columns file and group"):
-        given_groups(Path("/nowhere/table.csv"))
 
 
 def _items(*names: str) -> list[Item]:

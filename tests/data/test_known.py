@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import PictureFolder, picture
-from tests.data.work import add_nearly_black, black, finish, ingested, spec
-from tl_core.data import checks
+from tests.data.work import finish, ingested, no_links, spec
 from tl_core.data.ingest import ingest
 from tl_core.documents.manifest import Manifest, Suspicion
 
@@ -17,19 +16,22 @@ def again(source: Path, into: Path, *known: Path) -> Manifest:
     return finish(ingest(spec(source), into, staging=into.parent / "staging", known=known))[1]
 
 
-def test_the_same_folder_is_neither_decoded_nor_copied_again(
-    picture_folder: PictureFolder, tmp_path: Path, decoded: list[int]
+@pytest.mark.parametrize("links", [True, False])
+def test_the_same_folder_is_neither_decoded_nor_where_links_are_copied_again(
+    picture_folder: PictureFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoded: list[int], links: bool
 ) -> None:
     source = picture_folder({"cat": 4, "dog": 3}, size=(1300, 900))
     first = ingested(source, tmp_path / "one")
-    before = len(decoded)
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
     second = again(source, tmp_path / "two", tmp_path / "one")
-    assert len(decoded) == before == 7
-    assert second.images == first.images
+    assert len(decoded) == 7
+    assert second.images == first.images, "with what was measured"
     for entry in second.images:
         for folder, name in (("images", entry.file), ("thumbnails", f"{entry.file[:6]}.jpg")):
             old, new = (tmp_path / place / folder / name for place in ("one", "two"))
-            assert old.samefile(new)
+            assert old.samefile(new) == links
+            assert old.read_bytes() == new.read_bytes()
     shutil.rmtree(tmp_path / "one")
     assert all((tmp_path / "two" / "images" / entry.file).stat().st_size for entry in second.images)
 
@@ -82,22 +84,6 @@ def test_unfinished_and_older_data_sets_are_passed_over(
     assert len(decoded) == 6
 
 
-def test_what_was_measured_of_a_picture_is_taken_over_with_it(
-    picture_folder: PictureFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoded: list[int]
-) -> None:
-    add_nearly_black(monkeypatch)
-    source = picture_folder({"cat": 3, "dog": 3})
-    black(source / "cat" / "night.jpg")
-    first = ingested(source, tmp_path / "one")
-    decoded.clear()
-    second = again(source, tmp_path / "two", tmp_path / "one")
-    assert not decoded
-    assert second.images == first.images
-    assert [finding.files for finding in checks.findings(second) if finding.kind == "nearly_black"] == [
-        ("cat/night.jpg",)
-    ]
-
-
 def test_a_suspicion_stays_with_the_data_set_in_which_the_label_was_judged(
     picture_folder: PictureFolder, tmp_path: Path
 ) -> None:
@@ -112,21 +98,3 @@ def test_a_suspicion_stays_with_the_data_set_in_which_the_label_was_judged(
     onto = Manifest.read(tmp_path / "one" / "manifest.json")
     steps = ingest(spec(tmp_path / "more"), tmp_path / "one", staging=tmp_path / "staging", onto=onto, first="v2-")
     assert [image.suspicion for image in finish(steps)[1].images] == [None] * 7
-
-
-def test_without_links_the_copies_are_copied(
-    picture_folder: PictureFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoded: list[int]
-) -> None:
-    def refuse(*_: object) -> None:
-        raise OSError(18, "Invalid cross-device link")
-
-    source = picture_folder({"cat": 3, "dog": 3})
-    first = ingested(source, tmp_path / "one")
-    decoded.clear()
-    monkeypatch.setattr(os, "link", refuse)
-    assert again(source, tmp_path / "two", tmp_path / "one").images == first.images
-    assert not decoded
-    for image in first.images:
-        old, new = (tmp_path / place / "images" / image.file for place in ("one", "two"))
-        assert old.read_bytes() == new.read_bytes()
-        assert not old.samefile(new)

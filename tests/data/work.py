@@ -39,6 +39,11 @@ def ingested(source: Path, into: Path) -> Manifest:
     return finish(ingest(spec(source), into, staging=into.parent / "staging"))[1]
 
 
+def no_links(*_: object) -> None:
+    """In the place of `os.link` on a file system without links."""
+    raise OSError(18, "Invalid cross-device link")
+
+
 def blocks(seed: int, size: tuple[int, int] = (200, 150)) -> Image.Image:
     """A picture with sharp edges, as photos have: blocks of 10 x 10 pixels in random colours."""
     width, height = size

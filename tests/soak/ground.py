@@ -20,6 +20,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from tests.conftest import picture
 from tl_core import load, locks
 from tl_core.documents.events import StageStarted
@@ -37,8 +39,6 @@ SIZE = 96
 PATIENCE = 600.0
 """Seconds after which something counts as hanging."""
 CLASSES = ("cup", "plate", "bowl")
-_PAGE = os.sysconf("SC_PAGE_SIZE")
-_MB = 1_000_000
 Answers = list[dict[str, Any]]
 
 
@@ -180,15 +180,13 @@ def stages(job: JobFolder) -> list[tuple[str, float]]:
 
 def left_running(store: Path) -> list[int]:
     """Processes that work on `store`, but for this one."""
-    wanted = f"GRAFT_STORE={store}\0".encode()
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            with suppress(OSError):
-                ended = b"State:\tZ" in (entry / "status").read_bytes()
-                if not ended and wanted in (entry / "environ").read_bytes() + b"\0":
-                    found.append(int(entry.name))
-    return found
+    return [
+        process.pid
+        for process in psutil.process_iter(["environ", "status"])
+        if process.pid != os.getpid()
+        and process.info["status"] != psutil.STATUS_ZOMBIE
+        and (process.info["environ"] or {}).get("GRAFT_STORE") == str(store)
+    ]
 
 
 def left_locked(store: Path) -> list[Path]:
@@ -294,8 +292,8 @@ class Watch(threading.Thread):
 
 def resident(process: int) -> float:
     """Resident memory of `process`, megabytes; 0 if it has ended."""
-    with suppress(OSError):
-        return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * _PAGE / _MB
+    with suppress(psutil.Error):
+        return psutil.Process(process).memory_info().rss / 1_000_000
     return 0.0
 
 
@@ -308,17 +306,15 @@ def kind(command: str) -> str:
 
 def command(process: int) -> str:
     """The first 300 characters of the command of `process`."""
-    with suppress(OSError):
-        return Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")[:300]
+    with suppress(psutil.Error):
+        return " ".join(psutil.Process(process).cmdline())[:300]
     return "(it has ended)"
 
 
 def descendants(process: int) -> list[int]:
-    children = []
-    with suppress(OSError):
-        for task in Path(f"/proc/{process}/task").iterdir():
-            children += map(int, (task / "children").read_text().split())
-    return [*children, *(below for child in children for below in descendants(child))]
+    with suppress(psutil.Error):
+        return [child.pid for child in psutil.Process(process).children(recursive=True)]
+    return []
 
 
 def answer(process: subprocess.Popen[bytes]) -> tuple[int, Any, str]:

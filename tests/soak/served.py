@@ -1,6 +1,5 @@
 """The app as `python -m tl_core app` serves it, in a process that the campaign can measure and kill."""
 
-import os
 import socket
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import psutil
 
 from tests.soak import ground as look
 from tests.soak.ground import PROJECT, Ground
@@ -31,8 +31,8 @@ class App:
         return look.resident(self.process.pid), sum(map(look.resident, decoders))
 
     def processor_seconds(self) -> float:
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        times = psutil.Process(self.process.pid).cpu_times()
+        return times.user + times.system
 
 
 @contextmanager
