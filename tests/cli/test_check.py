@@ -68,11 +68,9 @@ def test_check_takes_groups_that_the_user_gives_and_says_what_is_wrong_with_them
 
 def test_check_reads_a_zip_like_its_folder(trained: Trained, tmp_path: Path, terminal: Terminal) -> None:
     archive = shutil.make_archive(str(tmp_path / "data"), "zip", trained.data)
-    found = []
-    for source in (archive, str(trained.data)):
-        found.append(terminal.json("check", source))
-    assert found[0]["classes"] == found[1]["classes"]
-    assert len(found[0]["refused"]) == 1
+    zipped, folder = (terminal.json("check", source) for source in (archive, trained.data))
+    assert zipped["classes"] == folder["classes"]
+    assert len(zipped["refused"]) == 1
 
 
 def test_check_says_in_either_form_what_would_stop_a_run(picture_folder: PictureFolder, terminal: Terminal) -> None:

@@ -231,10 +231,9 @@ def test_an_exported_zip_answers_like_the_run(trained: Trained, tmp_path: Path, 
         "bytes": target.stat().st_size,
     }
     file = str(trained.data / "apple" / "000.jpg")
-    answers = []
-    for source in (trained.run_dir, trained.run_dir / "bundle", target):
-        answers.append(terminal.json("predict", str(source), file))
-    assert answers[0] == answers[1] == answers[2]
+    places = (trained.run_dir, trained.run_dir / "bundle", target)
+    of_run, of_bundle, of_zip = (terminal.json("predict", place, file) for place in places)
+    assert of_run == of_bundle == of_zip
 
 
 def test_lists_have_the_promised_fields(terminal: Terminal) -> None:
