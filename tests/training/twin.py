@@ -61,3 +61,10 @@ def spec(*, recipe: dict[str, object] | None = None, **changed: object) -> Train
     }
     values["recipe"] = Recipe().changed(recipe or {})
     return TrainSpec.model_validate(values)
+
+
+def by_torch(pixels: np.ndarray) -> np.ndarray:
+    """What the first stage of the twin gives for `pixels`."""
+    backbone = twin()
+    with torch.inference_mode():
+        return np.asarray(backbone.prefix(1)(backbone.normalise(torch.from_numpy(pixels))).numpy())

@@ -131,8 +131,8 @@ def difference_interval(
     return max(-1.0, b - a - below), min(1.0, b - a + above)
 
 
-def _joined(one: float, other: float, correlation: float) -> float:
-    return sqrt(max(0.0, one**2 - 2 * correlation * one * other + other**2))
+def _joined(side: float, other: float, correlation: float) -> float:
+    return sqrt(max(0.0, side**2 - 2 * correlation * side * other + other**2))
 
 
 def _compared(

@@ -92,10 +92,10 @@ def _rotated(picture: Image.Image, degrees: float, generator: np.random.Generato
 
 def _cropped(picture: Image.Image, percent: float, generator: np.random.Generator) -> Image.Image:
     side = picture.width
-    kept = side * percent / 100
-    left, top = generator.random(2) * (side - kept)
+    length = side * percent / 100
+    left, top = generator.random(2) * (side - length)
     return picture.resize(
-        (side, side), Image.Resampling.BICUBIC, box=(float(left), float(top), float(left + kept), float(top + kept))
+        (side, side), Image.Resampling.BICUBIC, box=(float(left), float(top), float(left + length), float(top + length))
     )
 
 

@@ -360,12 +360,12 @@ def failing(
 def comparable(pictures: Pictures, truth: NDArray[np.integer]) -> list[Candidate]:
     """The slices of `pictures` that have enough pictures in them and elsewhere, and both of some class of `truth` (N,)."""
 
-    def enough(one: Candidate) -> bool:
-        units = _units(one, pictures)
-        fewest = min(len(np.unique(units[one.inside])), len(np.unique(units[~one.inside])))
-        return fewest >= FEWEST and bool(np.intersect1d(truth[one.inside], truth[~one.inside]).size)
+    def enough(candidate: Candidate) -> bool:
+        units = _units(candidate, pictures)
+        fewest = min(len(np.unique(units[candidate.inside])), len(np.unique(units[~candidate.inside])))
+        return fewest >= FEWEST and bool(np.intersect1d(truth[candidate.inside], truth[~candidate.inside]).size)
 
-    return [one for one in candidates(pictures) if enough(one)]
+    return [each for each in candidates(pictures) if enough(each)]
 
 
 def corrected_p_values(
@@ -377,7 +377,7 @@ def corrected_p_values(
     """
     statistics = np.empty((len(looked_at), 1 + PERMUTATIONS))
     for alone in (False, True):
-        some = [number for number, one in enumerate(looked_at) if KINDS[one.kind].copies_alone is alone]
+        some = [number for number, candidate in enumerate(looked_at) if KINDS[candidate.kind].copies_alone is alone]
         if some:
             inside = np.array([looked_at[number].inside for number in some])
             statistics[some] = _statistics(inside, wrong, truth, _units(looked_at[some[0]], pictures))
@@ -423,13 +423,13 @@ def _statistics(
     return np.asarray(np.round(np.concatenate(sums, axis=1), 9), dtype=np.float64)
 
 
-def _units(one: Candidate, pictures: Pictures) -> NDArray[np.integer]:
+def _units(candidate: Candidate, pictures: Pictures) -> NDArray[np.integer]:
     """Which pictures (N,) count as one where that slice is tested."""
-    return pictures.copies if KINDS[one.kind].copies_alone else pictures.groups
+    return pictures.copies if KINDS[candidate.kind].copies_alone else pictures.groups
 
 
 def _slice(
-    one: Candidate,
+    candidate: Candidate,
     p_value: float,
     pictures: Pictures,
     looked_at: Sequence[Candidate],
@@ -439,24 +439,24 @@ def _slice(
     classes: Sequence[str],
     folds: int | None,
 ) -> Slice:
-    name, detail, inside, distance, kind = one
-    found = Slice(
+    name, detail, inside, distance, kind = candidate
+    judged = Slice(
         kind=kind,
         name=name,
         detail=detail if distance is None else _in_common(inside, truth, looked_at, classes),
         images=int(inside.sum()),
         errors=int((~right[inside]).sum()),
         accuracy=float(right[inside].mean()),
-        interval=accuracy_interval(right[inside], _units(one, pictures)[inside], folds=folds),
+        interval=accuracy_interval(right[inside], _units(candidate, pictures)[inside], folds=folds),
         elsewhere=float(right[~inside].mean()),
         p_value=p_value,
     )
-    if not found.found:
-        return found
+    if not judged.found:
+        return judged
     rows = np.flatnonzero(inside)
     nearest = rows if distance is None else rows[np.argsort(distance[rows], kind="stable")]
     shown = nearest[np.argsort(right[nearest], kind="stable")]
-    return found.model_copy(update={"answers": tuple(answers[row] for row in shown)})
+    return judged.model_copy(update={"answers": tuple(answers[row] for row in shown)})
 
 
 def _in_common(
@@ -473,8 +473,8 @@ def _in_common(
         if _common(having, inside):
             shares[name] = max(float(having[inside].mean()), shares.get(name, 0.0))
     common = sorted(shares.items(), key=lambda named: -named[1])[:3]
-    said = ", ".join(f"{name} ({100 * share:.0f} %)" for name, share in common)
-    return f"mostly {said}" if said else ""
+    listed = ", ".join(f"{name} ({100 * share:.0f} %)" for name, share in common)
+    return f"mostly {listed}" if listed else ""
 
 
 def _common(having: NDArray[np.bool_], inside: NDArray[np.bool_]) -> bool:

@@ -231,10 +231,17 @@ def library_network(builder: str, family: Family, image_size: int, **options: An
     if family.source == "timm":
         import timm
 
-        return _with_plain_means(timm.create_model(builder, pretrained=False, **chosen))
-    import torchvision
+        module = timm.create_model(builder, pretrained=False, **chosen)
+    else:
+        import torchvision
 
-    return _with_plain_means(torchvision.models.get_model(builder, weights=None, **chosen))
+        module = torchvision.models.get_model(builder, weights=None, **chosen)
+    # Adaptive pooling to one position becomes a mean, which is a single node in an ONNX graph.
+    for parent in list(module.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.AdaptiveAvgPool2d) and child.output_size in (1, (1, 1)):
+                setattr(parent, name, GlobalMean())
+    return cast(nn.Module, module)
 
 
 class GlobalMean(nn.Module):
@@ -242,15 +249,6 @@ class GlobalMean(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.mean((2, 3), keepdim=True)
-
-
-def _with_plain_means(module: nn.Module) -> nn.Module:
-    """Replace adaptive pooling to one position by a mean, which is a single node in an ONNX graph."""
-    for parent in list(module.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, nn.AdaptiveAvgPool2d) and child.output_size in (1, (1, 1)):
-                setattr(parent, name, GlobalMean())
-    return module
 
 
 def read_weights(module: nn.Module, network: Network, weights: WeightsRow, path: Path) -> None:
@@ -327,21 +325,17 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             loaded: Any = load_file(path)
         except (SafetensorError, OSError, ValueError) as error:
             raise DownloadFailed(f"The weights file {path.name} is damaged. Replace or delete {path}.") from error
-        return _checked(loaded, path)
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
-    except Exception as error:
-        raise DownloadFailed(
-            f"The weights file {path.name} cannot be read as tensors: it is damaged, or holds something else, which could "
-            f"run a stranger's code and was not opened. Replace or delete {path}; safetensors are best."
-        ) from error
-    if isinstance(loaded, dict):
-        loaded = next((loaded[name] for name in _WRAPPERS if isinstance(loaded.get(name), dict)), loaded)
-    return _checked(loaded, path)
-
-
-def _checked(loaded: Any, path: Path) -> dict[str, Tensor]:
-    """`loaded`, if it is a dictionary of at least one tensor: given none, timm would download some."""
+    else:
+        try:
+            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
+        except Exception as error:
+            raise DownloadFailed(
+                f"The weights file {path.name} cannot be read as tensors: it is damaged, or holds something else, which could "
+                f"run a stranger's code and was not opened. Replace or delete {path}; safetensors are best."
+            ) from error
+        if isinstance(loaded, dict):
+            loaded = next((loaded[name] for name in _WRAPPERS if isinstance(loaded.get(name), dict)), loaded)
+    # Given no tensor at all, timm would download some.
     if not isinstance(loaded, dict) or not loaded or not all(isinstance(value, Tensor) for value in loaded.values()):
         raise DownloadFailed(
             f"The weights file {path.name} does not hold a network's tensors. Replace or delete {path}."
@@ -397,5 +391,4 @@ def _converted(builder: str, options: dict[str, Any], tag: str, loaded: dict[str
         raise DownloadFailed(
             f"The weights file of {name} does not hold its tensors ({reason}). Delete it and start again."
         ) from error
-    converted: dict[str, Tensor] = source.state_dict()
-    return converted
+    return cast("dict[str, Tensor]", source.state_dict())

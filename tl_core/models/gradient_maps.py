@@ -103,10 +103,10 @@ def _constant_attention() -> Iterator[None]:
         scaled = scaled if weight is None else scaled * weight
         return scaled if bias is None else scaled + bias
 
-    own = {"scaled_dot_product_attention": attend, "softmax": weigh, "layer_norm": normed}
-    kept = {name: getattr(functional, name) for name in own}
-    vars(functional).update(own)
+    constant = {"scaled_dot_product_attention": attend, "softmax": weigh, "layer_norm": normed}
+    former = {name: getattr(functional, name) for name in constant}
+    vars(functional).update(constant)
     try:
         yield
     finally:
-        vars(functional).update(kept)
+        vars(functional).update(former)

@@ -125,7 +125,7 @@ class Network(Record):
         for weights in self.weights:
             if weights.name == wanted:
                 return weights
-        raise UnknownName.among(f"set of weights of {self.name}", wanted, (known.name for known in self.weights))
+        raise UnknownName.among(f"set of weights of {self.name}", wanted, (row.name for row in self.weights))
 
     def check_image_size(self, image_size: int, weights: str | None = None) -> None:
         """Refuse an image size that the network cannot take with the set called `weights` (None: the default one).
@@ -230,7 +230,7 @@ def _added(name: str) -> Network | None:
 def _read(file: Path) -> Network | None:
     """The network in `file`; None where it cannot be read, so that it is made again when needed."""
     try:
-        (found,) = Backbones.read(file).networks
+        (row,) = Backbones.read(file).networks
     except (DocumentError, NotFound, ValueError):
         return None
-    return found if found.own_layout is not None and found.name == file.stem else None
+    return row if row.own_layout is not None and row.name == file.stem else None

@@ -38,7 +38,7 @@ def in_parts(
     while start < count:
         part = slice(start, start + images.size)
         try:
-            found = work(part)
+            result = work(part)
         except RuntimeError as error:
             if make_room is None or not memory_ran_out(error):
                 raise
@@ -46,9 +46,9 @@ def in_parts(
                 raise DeviceError.of_memory(error) from error
         else:
             start = min(part.stop, count)
-            if part.stop <= count and 2 * images.size <= images.largest and may_double(found):
+            if part.stop <= count and 2 * images.size <= images.largest and may_double(result):
                 images.size *= 2
-            yield start, found
+            yield start, result
             continue
         # Only here, where the error is forgotten, nothing holds the arrays of the part that did not fit.
         images.size = images.largest = images.size // 2

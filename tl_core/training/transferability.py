@@ -135,15 +135,15 @@ def logme(features: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
 
 def stratified(labels: NDArray[np.integer], most: int, seed: int) -> NDArray[np.intp]:
     """Rows, in order, of about `most` images or fewer: each class with its share, and at least two images where it has two."""
-    given = np.asarray(labels)
-    if len(given) <= most:
-        return np.arange(len(given))
-    kept: list[NDArray[np.intp]] = []
-    for label in np.unique(given):
-        rows = np.flatnonzero(given == label)
-        wanted = max(2, round(len(rows) * most / len(given)))
-        kept.append(np.random.default_rng([seed, int(label)]).permutation(rows)[:wanted])
-    return np.sort(np.concatenate(kept))
+    classes = np.asarray(labels)
+    if len(classes) <= most:
+        return np.arange(len(classes))
+    chosen: list[NDArray[np.intp]] = []
+    for label in np.unique(classes):
+        rows = np.flatnonzero(classes == label)
+        wanted = max(2, round(len(rows) * most / len(classes)))
+        chosen.append(np.random.default_rng([seed, int(label)]).permutation(rows)[:wanted])
+    return np.sort(np.concatenate(chosen))
 
 
 def _evidence(spectrum: NDArray[np.float64], inside: NDArray[np.float64], outside: float, n: int, d: int) -> float:

@@ -1,8 +1,5 @@
 """Where weights are looked for, in which order, and that asking for all networks reads each folder once."""
 
-import os
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,8 +10,8 @@ from tl_core.models.graphs.export import backbone_key
 from tl_core.models.registry import network, networks
 from tl_core.models.weights import locations as places
 from tl_core.models.weights import obtain as weights
-from tl_core.models.weights.locations import hub_folder, own_names, torch_folder
-from tl_core.models.weights.obtain import available, fetch, find, here_now_sentence, where
+from tl_core.models.weights.locations import own_names, torch_folder
+from tl_core.models.weights.obtain import available, fetch, here_now_sentence, where
 
 
 @pytest.fixture(autouse=True)
@@ -81,27 +78,6 @@ def test_an_operators_folder_that_is_none_is_said(own: Path, monkeypatch: pytest
     monkeypatch.setenv("GRAFT_WEIGHTS_DIR", str(own / "nowhere"))
     with pytest.raises(SpecError, match=r"GRAFT_WEIGHTS_DIR.*nowhere"):
         available(network("resnet18"))
-
-
-def test_all_networks_are_found_with_one_look_into_each_folder(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for folder in (own, torch_folder(), hub_folder()):
-        folder.mkdir(parents=True, exist_ok=True)
-        os.utime(folder, (time.time() - 60,) * 2)
-    looked: list[Path] = []
-    look = Path.iterdir
-
-    def counted(folder: Path) -> Iterator[Path]:
-        looked.append(folder)
-        return look(folder)
-
-    monkeypatch.setattr(Path, "iterdir", counted)
-    for _ in range(3):
-        here = [find(row, known.name) for row in networks().values() for known in row.weights]
-        assert [found.place for found in here if found] == ["package"] * len([found for found in here if found])
-    mine = [folder for folder in looked if folder in (own, torch_folder(), hub_folder())]
-    assert sorted(mine) == sorted({own, torch_folder(), *mine})
-    (own / "resnet18.pth").write_bytes(b"x")
-    assert available(network("resnet18")), "a folder that changed is looked at again"
 
 
 def test_one_sentence_says_what_works_now(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.training.helpers import finish
-from tests.training.twin import pictures, spec, twin
+from tests.training.twin import by_torch, pictures, spec, twin
 from tl_core.data.cache import Cache
 from tl_core.documents.events import Notice, Progress
 from tl_core.errors import OverBudget
@@ -57,12 +57,6 @@ def _said(events: list[object]) -> str:
     return " ".join(event.message for event in events if isinstance(event, Notice))
 
 
-def _by_torch(pixels: np.ndarray) -> np.ndarray:
-    backbone = twin()
-    with torch.inference_mode():
-        return np.asarray(backbone.prefix(1)(backbone.normalise(torch.from_numpy(pixels))).numpy())
-
-
 def _never(*args: object, **more: object) -> None:
     raise AssertionError("computed twice")
 
@@ -74,7 +68,7 @@ def test_activations_of_the_cut_graph_are_what_the_frozen_stages_give(
     found, events = _frozen(exported, cache)
     assert found.plain.dtype == np.float16
     assert found.copies is None
-    assert np.allclose(found.plain, _by_torch(PIXELS), atol=5e-3)
+    assert np.allclose(found.plain, by_torch(PIXELS), atol=5e-3)
     assert any(isinstance(event, Progress) and event.done == event.total == len(PIXELS) for event in events)
 
     monkeypatch.setattr(activations, "run_graph", _never)
@@ -102,7 +96,7 @@ def test_a_cache_without_room_for_the_features_keeps_the_activations(exported: P
             return super().entry(kind, *given, **more)
 
     found, _ = _frozen(exported, Narrow(tmp_path / "cache", 10**8))
-    assert np.allclose(found.plain, _by_torch(PIXELS), atol=5e-3)
+    assert np.allclose(found.plain, by_torch(PIXELS), atol=5e-3)
 
 
 def test_features_that_are_there_are_not_computed_again(
@@ -131,7 +125,7 @@ def test_views_are_changed_copies_of_the_training_rows_and_always_the_same(expor
     assert last.done == last.total == len(PIXELS) + 2 * len(TRAIN)
     for number, kept in enumerate(found.copies.views, start=1):
         changed = view(torch.from_numpy(PIXELS[TRAIN]), "medium", number=number, seed=0, rows=TRAIN.tolist())
-        wanted = _by_torch(changed.round().to(torch.uint8).numpy())
+        wanted = by_torch(changed.round().to(torch.uint8).numpy())
         assert np.allclose(kept, wanted, atol=5e-3)
         assert np.abs(kept - found.plain[TRAIN]).mean() > 0.01
     again, _ = _frozen(exported, Cache(tmp_path / "other", 10**8), augmentation="medium", views=3)

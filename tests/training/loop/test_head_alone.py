@@ -10,7 +10,7 @@ from tl_core.documents.events import EpochEnded, Event
 from tl_core.evaluation.calibration import calibrated_loss
 from tl_core.models.registry import network
 from tl_core.training.head.fitted import Head, fit_logistic
-from tl_core.training.loop.head_alone import trained_head
+from tl_core.training.loop.fit import trained_head
 from tl_core.training.strategies.strategies import HEAD_ONLY, strategy
 
 FEATURES, LABELS = load_digits(return_X_y=True)

@@ -18,10 +18,6 @@ def test_a_gpu_that_torch_cannot_use_is_said_in_words(name: str, monkeypatch: py
         torch_device(name)
 
 
-def test_the_processor_is_always_there() -> None:
-    assert torch_device("cpu") == torch.device("cpu")
-
-
 @pytest.mark.parametrize("device", ["cuda", "mps"])
 def test_a_gpu_is_waited_for_and_gives_its_memory_back(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []

@@ -142,24 +142,6 @@ def test_stages_join_from_the_last_to_the_stem_and_learn_from_then_on() -> None:
         assert moved == learnt
 
 
-def test_a_strategy_whose_stages_join_needs_their_inputs() -> None:
-    _, labels = pictures()
-    backbone, row = tower(), strategy("gradual_unfreezing")
-    with pytest.raises(ValueError, match="thaw"):
-        next(
-            fit(
-                backbone,
-                inputs_after(backbone, 3),
-                labels,
-                TRAIN,
-                VAL,
-                spec=spec(),
-                strategy=row,
-                frozen=3,
-            )
-        )
-
-
 def _pulls(backbone: Backbone) -> tuple[float, ...]:
     _, labels = pictures()
     found, _ = finish(

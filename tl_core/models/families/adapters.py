@@ -139,7 +139,7 @@ class KeptGrids:
         augmented = self._rope.training and getattr(self._rope, "aug_active", False)
         if shape is None or augmented or torch.compiler.is_compiling():
             return self._compute(shape=shape, dtype=dtype)
-        key = (*shape, dtype, *((own.device, own.dtype) for own in self._rope.buffers()))
+        key = (*shape, dtype, *((buffer.device, buffer.dtype) for buffer in self._rope.buffers()))
         if key not in self._kept:
             # Gradient steps could not use a tensor that was made in inference mode.
             with torch.inference_mode(False), torch.no_grad():

@@ -152,8 +152,7 @@ def _quiet() -> Iterator[None]:
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
@@ -192,7 +191,15 @@ def fold_batch_norms(module: nn.Module, images: Tensor) -> None:
     for convolution in [part for part in module.modules() if isinstance(part, nn.Conv2d)]:
         norm = norms.get(reads.only_norm(convolution.weight))
         if norm is not None and (rest := _rest(norm)) is not None:
-            _fold(convolution, norm)
+            convolution.weight, convolution.bias = fuse_conv_bn_weights(
+                convolution.weight,
+                convolution.bias,
+                cast(Tensor, norm.running_mean),
+                cast(Tensor, norm.running_var),
+                norm.eps,
+                norm.weight,
+                norm.bias,
+            )
             norm.forward = rest.forward  # type: ignore[method-assign]
 
 
@@ -242,18 +249,6 @@ def _rest(norm: nn.BatchNorm2d) -> nn.Module | None:
         if type(norm) is BatchNormAct2d:
             return nn.Sequential(norm.get_submodule("drop"), norm.get_submodule("act"))
     return None
-
-
-def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
-    convolution.weight, convolution.bias = fuse_conv_bn_weights(
-        convolution.weight,
-        convolution.bias,
-        cast(Tensor, norm.running_mean),
-        cast(Tensor, norm.running_var),
-        norm.eps,
-        norm.weight,
-        norm.bias,
-    )
 
 
 def structure(backbone: Backbone, image_size: int) -> str:

@@ -67,8 +67,7 @@ def describe(name: str) -> Network:
     family = _family(f"{builder}.{wanted}" if wanted else builder, builder, size, fixed=config.fixed_input_size)
     shown = f"{builder}.{tags[0]}" if wanted else builder
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             measured = counted(shown, family, size)
     except (RuntimeError, NotImplementedError, AttributeError) as error:
         raise ModelError(f"timm's {name} cannot be measured here ({error}).") from error
@@ -126,16 +125,13 @@ def _no_such(what: str, name: str, valid: list[str]) -> str:
 def _family(full_name: str, builder: str, size: int, *, fixed: bool) -> Family:
     """The layout of the real network; one that takes a `fixed` image size is first built for any size, where timm can do so."""
     architecture = timm.models.model_entrypoint(builder).__module__.rpartition(".")[2]
-    choices: list[dict[str, Any]] = [{"dynamic_img_size": True}, {}] if fixed else [{}]
-    for options in choices:
-        try:
-            module = _network(full_name, architecture, size, options)
-        except TypeError:
-            if options:
-                continue
-            raise
-        return find_layout(module, architecture, size, options)
-    raise AssertionError
+    options: dict[str, Any] = {"dynamic_img_size": True} if fixed else {}
+    try:
+        module = _network(full_name, architecture, size, options)
+    except TypeError:
+        options = {}
+        module = _network(full_name, architecture, size, options)
+    return find_layout(module, architecture, size, options)
 
 
 def _network(full_name: str, architecture: str, size: int, options: dict[str, Any]) -> nn.Module:
@@ -148,8 +144,7 @@ def _network(full_name: str, architecture: str, size: int, options: dict[str, An
         linear_on_pooled=False,
         options=tuple({**dict(OPTIONS), **options}.items()),
     )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         try:
             count = sum(p.numel() for p in meta_network(full_name, sketch, size).parameters())
         except (RuntimeError, NotImplementedError) as error:
@@ -161,8 +156,7 @@ def _network(full_name: str, architecture: str, size: int, options: dict[str, An
                 f"timm's {full_name} has {count / 1e6:,.0f} million parameters, and a network that is added here may have "
                 f"{most:,}. Choose a smaller one."
             )
-        module: nn.Module = timm.create_model(full_name, pretrained=False, **dict(sketch.options))
-    return module
+        return cast(nn.Module, timm.create_model(full_name, pretrained=False, **dict(sketch.options)))
 
 
 def find_layout(module: nn.Module, architecture: str, image_size: int, options: dict[str, Any]) -> Family:
@@ -189,6 +183,7 @@ def find_layout(module: nn.Module, architecture: str, image_size: int, options: 
                 f"timm's {architecture} has no embedding of one vector a picture, so it cannot get a head."
             )
         heads = _heads(module, embedding.shape[1])
+        attention = any(name.rpartition(".")[2].startswith("attn") for name, _ in module.named_modules())
         frame = Family(
             name=architecture,
             source="timm",
@@ -196,7 +191,7 @@ def find_layout(module: nn.Module, architecture: str, image_size: int, options: 
             tail=(),
             head=heads[0].head,
             linear_on_pooled=False,
-            transformer=_is_transformer(module),
+            transformer=attention and _mostly_linear(module),
             batch_norm=any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules()),
             auxiliary=heads[1:],
             options=tuple({**dict(OPTIONS), **options}.items()),
@@ -228,11 +223,6 @@ def _heads(module: nn.Module, features: int) -> tuple[Auxiliary, ...]:
     wanted = classifiers if isinstance(classifiers, tuple | list) else (classifiers,)
     paths = {id(part): path for path, part in module.named_modules()}
     return tuple(Auxiliary(head=paths[id(classifier)], features=features) for classifier in wanted)
-
-
-def _is_transformer(module: nn.Module) -> bool:
-    attention = any(name.rpartition(".")[2].startswith("attn") for name, _ in module.named_modules())
-    return attention and _mostly_linear(module)
 
 
 def _mostly_linear(module: nn.Module) -> bool:
@@ -295,7 +285,9 @@ def _grouped(module: nn.Module, children: list[str], containers: tuple[str, ...]
             units += [f"{name}.{inner}" for inner, _ in child.named_children()]
         else:
             units.append(name)
-    sizes = [_layers(module.get_submodule(unit)) for unit in units]
+    sizes = [
+        sum(isinstance(part, nn.Conv2d | nn.Linear) for part in module.get_submodule(unit).modules()) for unit in units
+    ]
     block = 2 if max(sizes) > 1 else 1
     groups: list[list[str]] = [[]]
     for unit, layers in zip(units, sizes, strict=True):
@@ -304,10 +296,6 @@ def _grouped(module: nn.Module, children: list[str], containers: tuple[str, ...]
         groups[-1].append(unit)
     names = ["stem", *(f"stage{number}" for number in range(1, len(groups)))]
     return tuple(Stage(name=name, modules=tuple(group)) for name, group in zip(names, groups, strict=True))
-
-
-def _layers(module: nn.Module) -> int:
-    return sum(isinstance(part, nn.Conv2d | nn.Linear) for part in module.modules())
 
 
 def _holds(module: nn.Module, name: str) -> bool:

@@ -1,15 +1,15 @@
 """Where files of pretrained weights may be on this machine, in the order in which they are looked for.
 
 These are a Python package that contains them, PyTorch's cache (TORCH_HOME), the Hugging Face cache (HF_HOME), and the operator's
-folder (GRAFT_WEIGHTS_DIR). The caches are the libraries' own and shared with other programs. Only folders are read, each once for
-all networks, since a page asks for every network whenever it is drawn.
+folder (GRAFT_WEIGHTS_DIR). The caches are the libraries' own and shared with other programs. No file is opened, since a page asks for
+every network whenever it is drawn.
 """
 
 import importlib.util
 import os
 import re
-import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -50,11 +50,7 @@ class HubFile:
     @property
     def folder(self) -> Path:
         """The repository's folder, with `blobs/SHA256`, `snapshots/COMMIT/FILE` (a link to a blob) and `refs/REVISION` (a commit's name)."""
-        return hub_folder() / self.folder_name
-
-    @property
-    def folder_name(self) -> str:
-        return f"models--{self.organisation}--{self.name}"
+        return hub_folder() / f"models--{self.organisation}--{self.name}"
 
 
 def torch_folder() -> Path:
@@ -106,18 +102,14 @@ def candidates(network: Network, weights: WeightsRow) -> Iterator[WeightsFile]:
     if packaged is not None:
         yield WeightsFile(path=packaged, place="package")
     hub = hub_file(weights)
-    if weights.url and hub is None and weights.file in _names(torch_folder()):
-        file = torch_folder() / weights.file
-        if _is_filled(file):
-            yield WeightsFile(path=file, place="torch cache")
-    if hub is not None and hub.folder_name in _names(hub_folder()):
+    if hub is not None:
         yield from (WeightsFile(path=file, place="Hugging Face cache") for file in _snapshots(hub))
+    elif weights.url and _is_filled(torch_folder() / weights.file):
+        yield WeightsFile(path=torch_folder() / weights.file, place="torch cache")
     folder = weights_folder()
     if folder is not None:
-        present = _names(folder)
-        for name in own_names(network, weights):
-            if name in present and _is_filled(folder / name):
-                yield WeightsFile(path=folder / name, place="operator's folder")
+        files = [folder / name for name in own_names(network, weights)]
+        yield from (WeightsFile(path=file, place="operator's folder") for file in files if _is_filled(file))
 
 
 def own_names(network: Network, weights: WeightsRow) -> list[str]:
@@ -146,39 +138,15 @@ def _in_package(weights: WeightsRow) -> Path | None:
 def _snapshots(hub: HubFile) -> list[Path]:
     """The file in each commit that is here: first that of the revision, then the newest."""
     snapshots = hub.folder / "snapshots"
-    try:
-        commits = list(snapshots.iterdir())
-    except OSError:
-        return []
-    files = [commit / hub.file for commit in commits if _is_filled(commit / hub.file)]
-    try:
+    # Path.glob gives nothing where there is no such folder.
+    files = [commit / hub.file for commit in snapshots.glob("*") if _is_filled(commit / hub.file)]
+    current = ""
+    with suppress(OSError, UnicodeDecodeError):
         current = (hub.folder / "refs" / hub.revision).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
-        current = ""
     return sorted(files, key=lambda file: (file == snapshots / current / hub.file, file.stat().st_mtime), reverse=True)
 
 
 def _is_filled(file: Path) -> bool:
-    try:
+    with suppress(OSError):
         return file.is_file() and file.stat().st_size > 0
-    except OSError:
-        return False
-
-
-_LISTINGS: dict[Path, tuple[int, frozenset[str]]] = {}
-
-
-def _names(folder: Path) -> frozenset[str]:
-    """Names in `folder`, which is listed again only after it changed."""
-    try:
-        changed = folder.stat().st_mtime_ns
-        listing = _LISTINGS.get(folder)
-        if listing is not None and listing[0] == changed:
-            return listing[1]
-        names = frozenset(entry.name for entry in folder.iterdir())
-    except OSError:
-        return frozenset()
-    # A file added within the same tick of the file system's clock would be missed, so a folder that just changed is not remembered.
-    if time.time_ns() - changed > 2_000_000_000:
-        _LISTINGS[folder] = (changed, names)
-    return names
+    return False

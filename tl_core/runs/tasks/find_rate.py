@@ -21,7 +21,7 @@ from tl_core.runs.store.folders import RunFolder, TaskFolder
 from tl_core.runs.train.fine_tune import built, prepared
 from tl_core.runs.train.plan import Plan, prepare
 from tl_core.training.head.fitted import class_weights
-from tl_core.training.loop.head_alone import HeadAlone
+from tl_core.training.loop.fit import HeadAlone
 from tl_core.training.loop.steps import Running, Trainer
 
 MOST_STEPS = 100

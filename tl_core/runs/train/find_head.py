@@ -146,7 +146,7 @@ def _head(plan: Plan, features: NDArray[np.float32]) -> Generator[Event, None, H
     """The head that learns from the training split alone, while the validation split chooses."""
     rows, classes, spec = (plan.rows("train"), plan.rows("val")), len(plan.classes), plan.spec
     if spec.solver == "adam" and not plan.strategy.takes_steps:
-        from tl_core.training.loop.head_alone import trained_head
+        from tl_core.training.loop.fit import trained_head
 
         yield StageStarted(stage="training", title="Training the last layer")
         return (

@@ -7,10 +7,10 @@ computes it, cut after the last frozen stage; on another device torch does. Need
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -89,12 +89,12 @@ def frozen_activations(
         return None
     kept_before = len(pixels) if run.kept() else 0
     pace = Pace("features", len(pixels) + (views - 1) * len(train_rows), before=kept_before)
-    kept = yield from run.plain(pace)
+    plain = yield from run.plain(pace)
     copies = []
     for number in range(1, views):
         pictures = View(pixels, train_rows, spec.recipe.augmentation, number, spec.seed)
         copies.append((yield from run.copy(pictures, pace, len(pixels) + (number - 1) * len(train_rows))))
-    return Activations(kept, Copies(train_rows, tuple(copies)) if copies else None)
+    return Activations(plain, Copies(train_rows, tuple(copies)) if copies else None)
 
 
 def _decided(run: _Run, learned_from: int, passes: int) -> Generator[Event, None, int]:
@@ -168,10 +168,6 @@ class _Run:
         place = min(places, key=lambda name: places[name])
         return places[place], place
 
-    def _graph(self, outputs: Sequence[str]) -> Path:
-        assert self._exported is not None, "on a CPU the exported backbone is needed"
-        return cut_graph(self._exported, outputs, self.cache)
-
     def plain(self, pace: Pace) -> Generator[Event, None, NDArray[np.float16]]:
         """The output for every image, unchanged; embeddings that are not in the cache are computed and kept in the same pass."""
         count = len(self.pixels)
@@ -191,8 +187,8 @@ class _Run:
                     wanted.append(Wanted(EMBEDDING, features.temporary, np.float32))
                     filled.append(features)
                 yield from self._fill(wanted, self.pixels, pace, 0)
-                for one in filled:
-                    one.commit()
+                for each in filled:
+                    each.commit()
             return _mapped(entry.path)
 
     def _features(self, entries: ExitStack) -> Entry | None:
@@ -224,12 +220,13 @@ class _Run:
     def _fill(
         self, wanted: Sequence[Wanted], pictures: Pictures, pace: Pace, before: int
     ) -> Generator[Event, None, None]:
-        run: Callable[..., Generator[Event, None, None]]
-        if self.spec.device == "cpu":
-            run = partial(run_graph, self._graph([one.output for one in wanted]))
+        device = self.spec.device
+        if device == "cpu":
+            assert self._exported is not None, "on a CPU the exported backbone is needed"
+            graph = cut_graph(self._exported, [each.output for each in wanted], self.cache)
+            yield from run_graph(graph, wanted, pictures, pace=pace, before=before)
         else:
-            run = partial(run_eager, self._backbone, self._frozen, self.spec.device)
-        yield from run(wanted, pictures, pace=pace, before=before)
+            yield from run_eager(self._backbone, self._frozen, device, wanted, pictures, pace=pace, before=before)
 
 
 def _mapped(path: Path | None) -> NDArray[np.float16]:

@@ -88,12 +88,12 @@ def run_eager(
             batch = torch.from_numpy(np.array(pictures[part])).to(device)
         with torch.inference_mode(), full_precision():
             x = first(backbone.normalise(batch))
-            found = {one.output: x for one in wanted}
-            if EMBEDDING in found and frozen < len(backbone.stages):
+            by_name = {each.output: x for each in wanted}
+            if EMBEDDING in by_name and frozen < len(backbone.stages):
                 for stage in rest:
                     x = stage(x)
-                found[EMBEDDING] = backbone.pool(x)
-            return [found[one.output].float().cpu().numpy() for one in wanted]
+                by_name[EMBEDDING] = backbone.pool(x)
+            return [by_name[each.output].float().cpu().numpy() for each in wanted]
 
     yield from write_outputs(
         wanted,

@@ -61,11 +61,11 @@ def run_graph(
         OSError: no space is left (ENOSPC); this is found after the first batch.
         ModelError: a value is not finite.
     """
-    session, names = open_session(graph), [one.output for one in wanted]
+    session, names = open_session(graph), [each.output for each in wanted]
 
     def outputs(part: slice) -> list[NDArray[np.floating[Any]]]:
-        found: list[NDArray[np.floating[Any]]] = session.run(names, {"images": np.ascontiguousarray(pictures[part])})
-        return found
+        values: list[NDArray[np.floating[Any]]] = session.run(names, {"images": np.ascontiguousarray(pictures[part])})
+        return values
 
     yield from write_outputs(wanted, outputs, len(pictures), PartSize(BATCH), pace=pace, before=before)
 
@@ -95,7 +95,7 @@ def write_outputs(
     for end, values in in_parts(outputs, count, images, make_room=make_room, may_double=may_double):
         if not arrays:
             arrays = [
-                new_rows(one.into, (count, *v.shape[1:]), one.dtype) for one, v in zip(wanted, values, strict=True)
+                new_rows(each.into, (count, *v.shape[1:]), each.dtype) for each, v in zip(wanted, values, strict=True)
             ]
         for rows, some in zip(arrays, values, strict=True):
             write_rows(rows, start, some)

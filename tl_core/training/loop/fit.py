@@ -1,24 +1,27 @@
-"""Training by gradient steps: some stages on cached activations, or the whole network on pixels. Needs torch.
+"""Training by gradient steps: some stages on cached activations, the whole network on pixels, or the head alone on features. Needs torch.
 
 Changes torch's global random state and CUDA's deterministic mode, so it needs a process of its own.
 """
 
 import math
 from collections.abc import Callable, Generator, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from threadpoolctl import threadpool_limits
+from torch import Tensor, nn
 
 from tl_core.data.pace import Pace
 from tl_core.documents.arrays import Checkpoint
 from tl_core.documents.events import EpochEnded, Event, Notice
 from tl_core.documents.spec import TrainSpec
 from tl_core.models.build import Backbone
+from tl_core.models.registry import Network
+from tl_core.training.device import torch_device
 from tl_core.training.head.fitted import Head, class_weights
 from tl_core.training.loop.inputs import Inputs
 from tl_core.training.loop.steps import Adapted, Running, Scores, State, StateMismatch, Trainer
@@ -106,12 +109,10 @@ def fit(
     Raises:
         DeviceError: not even one image fits the device's memory.
         StateMismatch: `reached` is the state of another network, strategy or recipe.
-        ValueError: there are no training or no validation rows, or stages join and `thaw` is missing.
+        ValueError: there are no training or no validation rows.
     """
     if len(train_rows) == 0 or len(val_rows) == 0:
         raise ValueError("There must be training and validation rows.")
-    if strategy.thaws and thaw is None:
-        raise ValueError("Stages that join need `thaw`, which gives their inputs.")
     torch.manual_seed(spec.seed)
     be_deterministic(inputs.device)
     trainer = Trainer(
@@ -134,8 +135,12 @@ def fit(
     else:
         course.go_on(reached, inputs, frozen)
     while course.epoch < spec.epochs:
-        if course.waits_in_vain:
-            yield Notice(message=course.stopped)
+        waited = course.waited
+        if 0 < spec.recipe.patience <= waited:
+            message = (
+                f"Training stopped after epoch {course.epoch}: the last {waited} brought no better validation loss."
+            )
+            yield Notice(message=message)
             break
         phase = course.next_phase()
         if phase is not None and thaw is not None and phase.frozen is not None:
@@ -199,19 +204,9 @@ class _Course:
         self._factors = islice(self._factors, self.epoch * self._steps, None)
 
     @property
-    def _waited(self) -> int:
+    def waited(self) -> int:
         """How many epochs brought nothing better. The stages that joined last get as many as if training had begun with them."""
         return self.epoch - max(self.best_epoch, self._phases[-1].first - 1)
-
-    @property
-    def waits_in_vain(self) -> bool:
-        """Whether the recipe's patience is over."""
-        return bool(self._spec.recipe.patience) and self._waited >= self._spec.recipe.patience
-
-    @property
-    def stopped(self) -> str:
-        """That patience is over, in a sentence for the user."""
-        return f"Training stopped after epoch {self.epoch}: the last {self._waited} brought no better validation loss."
 
     def next_phase(self) -> Phase | None:
         """The phase that begins with the next epoch and lets stages join; None where none does."""
@@ -335,3 +330,69 @@ def be_deterministic(device: torch.device) -> None:
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = False
         torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+class HeadAlone:
+    """The head of a frozen backbone as a network of no stages: a head of zeros, and what it learns from: features that are centred and scaled, so that one learning rate suits every backbone."""
+
+    def __init__(
+        self,
+        network: Network,
+        features: NDArray[np.floating],
+        train_rows: NDArray[np.integer],
+        *,
+        classes: int,
+        device: str,
+    ) -> None:
+        """`features` (N, D) are those of all images; centre and scale are those of `train_rows`."""
+        learned = features[train_rows]
+        self._centre = learned.mean(axis=0, dtype=np.float64)
+        self._scale = float(np.sqrt(learned.var(axis=0, dtype=np.float64).mean())) or 1.0
+        scaled = np.asarray((features - self._centre) / self._scale, dtype=np.float32)
+        self.inputs = Inputs.of_activations(scaled, device=torch_device(device))
+        layer = nn.Linear(features.shape[1], classes)
+        for parameter in layer.parameters():
+            nn.init.zeros_(parameter)
+        layout = replace(network.layout, stages=(), tail=(), auxiliary=(), head_trailing=())
+        row = network.model_copy(update={"head": "head", "own_layout": layout})
+        self.backbone = Backbone(row, nn.ModuleDict({"head": layer}), row.weights_row())
+
+    def head(self) -> Head:
+        """The head for features as they are."""
+        tensors = self.backbone.tensors()
+        weight = tensors["head.weight"].double().numpy() / self._scale
+        bias = tensors["head.bias"].double().numpy() - weight @ self._centre
+        return Head(weight.astype(np.float32), bias.astype(np.float32))
+
+
+def trained_head(
+    network: Network,
+    features: NDArray[np.floating],
+    labels: NDArray[np.integer],
+    train_rows: NDArray[np.integer],
+    val_rows: NDArray[np.integer],
+    *,
+    classes: int,
+    spec: TrainSpec,
+    strategy: Strategy,
+) -> Generator[Event, None, Head]:
+    """Train the head on `features` (N, D) of `network` as `spec` says; the state with the lowest validation loss, as `fit` finds it.
+
+    Raises:
+        ValueError: there are no training or no validation rows.
+        DeviceError: not even one image fits the device's memory.
+    """
+    alone = HeadAlone(network, features, train_rows, classes=classes, device=spec.device)
+    # More threads do not make such small products faster, and are slow beside another busy process.
+    with threadpool_limits(1):
+        yield from fit(
+            alone.backbone,
+            alone.inputs,
+            labels,
+            train_rows,
+            val_rows,
+            spec=spec,
+            strategy=strategy,
+            frozen=0,
+        )
+    return alone.head()

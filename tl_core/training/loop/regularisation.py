@@ -26,8 +26,8 @@ class Average:
 
     def follow(self, tensors: Iterable[Tensor]) -> None:
         """Average `tensors`, too, each from its present value on."""
-        known = {id(tensor) for tensor in self._tensors}
-        new = [tensor for tensor in tensors if id(tensor) not in known]
+        followed = {id(tensor) for tensor in self._tensors}
+        new = [tensor for tensor in tensors if id(tensor) not in followed]
         self._tensors += new
         self.averages += [tensor.detach().clone() for tensor in new]
 
@@ -54,9 +54,9 @@ class Average:
     @torch.no_grad()
     def _swap(self) -> None:
         for tensor, average in zip(self._tensors, self.averages, strict=True):
-            kept = tensor.clone()
+            present = tensor.clone()
             tensor.copy_(average)
-            average.copy_(kept)
+            average.copy_(present)
 
 
 def mix(
@@ -76,13 +76,13 @@ def mix(
     if cut:
         inside, shares = _boxes(shares, batch.shape[-2], batch.shape[-1], generator)
         mixed = torch.where(to_device(torch.from_numpy(inside), batch.device).unsqueeze(1), batch[partners], batch)
-    own = to_device(torch.from_numpy(shares).float(), batch.device)
+    share = to_device(torch.from_numpy(shares).float(), batch.device)
     if not cut:
-        rest = own.to(batch.dtype).view(-1, *[1] * (batch.dim() - 1))
+        rest = share.to(batch.dtype).view(-1, *[1] * (batch.dim() - 1))
         mixed = rest * batch + (1 - rest) * batch[partners]
     truth = functional.one_hot(labels, classes).float()
-    own = own.unsqueeze(1)
-    return mixed, own * truth + (1 - own) * truth[partners]
+    share = share.unsqueeze(1)
+    return mixed, share * truth + (1 - share) * truth[partners]
 
 
 def _boxes(

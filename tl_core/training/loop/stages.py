@@ -42,17 +42,17 @@ def stage_pulls(
     every = spec.model_copy(update={"learning_stages": None})
     trainer = Trainer(backbone, inputs, labels, spec=every, strategy=replace(strategy, learns="all"), frozen=0)
     yield from trainer.pull(rows)
-    found = []
+    ratios = []
     for stage in range(len(backbone.stages)):
         gradient, weight = 0.0, 0.0
         for parameter in backbone.stage_parameters(stage):
             weight += _square(parameter)
             if parameter.grad is not None:
                 gradient += _square(parameter.grad)
-        found.append((gradient / weight) ** 0.5 if weight else 0.0)
+        ratios.append((gradient / weight) ** 0.5 if weight else 0.0)
     for parameter in backbone.parameters():
         parameter.grad = None
-    return tuple(found)
+    return tuple(ratios)
 
 
 def _square(tensor: Tensor) -> float:

@@ -207,30 +207,30 @@ def _stages(setup: Setup, images: int, classes: int, kept: Kept) -> dict[str, fl
     spec, network, strategy = setup.spec, setup.network, setup.strategy
     on_cpu = spec.device == "cpu"
     a_picture = forward_seconds(network, spec.image_size, spec.device)
-    found = {"preparing": _START[spec.device], "export": 0.0, "evaluation": 0.0}
-    found["preparing"] += 0.0 if kept.pixels else images / (_DECODED_A_CORE * cores())
+    seconds = {"preparing": _START[spec.device], "export": 0.0, "evaluation": 0.0}
+    seconds["preparing"] += 0.0 if kept.pixels else images / (_DECODED_A_CORE * cores())
     # Where stages learn, a GPU computes by torch what the exported backbone computes on a processor.
     if not kept.backbone and (not strategy.takes_steps or (on_cpu and strategy.head_start == "fitted")):
-        found["backbone"] = _BACKBONE + _BACKBONE_MILLION * network.backbone_parameters / 1e6
+        seconds["backbone"] = _BACKBONE + _BACKBONE_MILLION * network.backbone_parameters / 1e6
     if not strategy.takes_steps:
-        found["features"] = 0.0 if kept.features else images * a_picture
-        found["training"] = _head(network, images, classes, spec.epochs if spec.solver == "adam" else 0)
-        return found
-    found["preparing"] += _TORCH_START if on_cpu else 0.0
+        seconds["features"] = 0.0 if kept.features else images * a_picture
+        seconds["training"] = _head(network, images, classes, spec.epochs if spec.solver == "adam" else 0)
+        return seconds
+    seconds["preparing"] += _TORCH_START if on_cpu else 0.0
     held_out = HELD_OUT * images
-    found["export"] = _EXPORT + held_out * a_picture
-    found["evaluation"] = held_out * a_picture
+    seconds["export"] = _EXPORT + held_out * a_picture
+    seconds["evaluation"] = held_out * a_picture
     if not on_cpu:
-        found["evaluation"] += min(_COMPARED, 2 * held_out) * forward_seconds(network, spec.image_size, "cpu")
+        seconds["evaluation"] += min(_COMPARED, 2 * held_out) * forward_seconds(network, spec.image_size, "cpu")
     step, prefix = _step_seconds(setup)
     # Whether the output of the frozen stages is in the cache, as the features may be, is not checked here.
-    found["features"] = _passes(setup, prefix, prefix if kept.features else a_picture, images)
-    found["training"] = images * spec.epochs * step * (TRAIN + HELD_OUT * _SCORED)
+    seconds["features"] = _passes(setup, prefix, prefix if kept.features else a_picture, images)
+    seconds["training"] = images * spec.epochs * step * (TRAIN + HELD_OUT * _SCORED)
     if strategy.head_start == "fitted":
-        found["training"] += TRAIN * images * network.embedding_size * classes * _FIT
+        seconds["training"] += TRAIN * images * network.embedding_size * classes * _FIT
     if strategy.learns == "one":
-        found["training"] += _LOOKED_AT * 1.5 * step
-    return found
+        seconds["training"] += _LOOKED_AT * 1.5 * step
+    return seconds
 
 
 def _head(network: Network, images: int, classes: int, epochs: int) -> float:

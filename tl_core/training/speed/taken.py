@@ -108,8 +108,8 @@ class Taken:
 
     def in_all(self) -> dict[str, float]:
         """Seconds by stage until the last event, and their `total` without that of waiting, as in `Status.seconds`."""
-        found = {stage: round(seconds, 3) for stage, seconds in self.until(self._latest).items()}
-        return {**found, "total": round(sum(found.values()) - found.get("waiting", 0.0), 3)}
+        seconds_of = {stage: round(seconds, 3) for stage, seconds in self.until(self._latest).items()}
+        return {**seconds_of, "total": round(sum(seconds_of.values()) - seconds_of.get("waiting", 0.0), 3)}
 
 
 def seconds_left(
@@ -128,14 +128,12 @@ def seconds_left(
     planned = sum(expected.values())
     if stage not in expected or not planned:
         return None
-    order = [known for known in STAGES if known in expected]
+    order = [each for each in STAGES if each in expected]
     done, coming = order[: order.index(stage)], order[order.index(stage) + 1 :]
     usual = sum(between) / 2 / planned
-    pace = (sum(taken.get(known, 0.0) for known in done) + PRIOR * usual) / (
-        sum(expected[known] for known in done) + PRIOR
-    )
+    pace = (sum(taken.get(each, 0.0) for each in done) + PRIOR * usual) / (sum(expected[each] for each in done) + PRIOR)
     if in_stage is None:
         in_stage = pace * expected[stage] - taken.get(stage, 0.0)
         if in_stage <= 0:
             return None
-    return in_stage + pace * sum(expected[known] for known in coming)
+    return in_stage + pace * sum(expected[each] for each in coming)

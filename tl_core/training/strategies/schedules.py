@@ -64,12 +64,12 @@ def phases(strategy: Strategy, stages: int, epochs: int) -> tuple[Phase, ...]:
         return (Phase(1, epochs, (), None),)
     alone = 1 if epochs > 1 else 0
     count = max(1, min(stages, epochs - alone, MOST_PHASES - 1))
-    found = [Phase(1, alone, (), stages)] if alone else []
+    in_order = [Phase(1, alone, (), stages)] if alone else []
     first, waiting = 1 + alone, stages
     for phase in range(count):
         # Fewer stages first, so that the last ones, which change most, have a phase to themselves.
         joining = (stages + phase) // count
         length = (epochs - alone + phase) // count
-        found.append(Phase(first, length, tuple(range(waiting - joining, waiting)), waiting - joining))
+        in_order.append(Phase(first, length, tuple(range(waiting - joining, waiting)), waiting - joining))
         first, waiting = first + length, waiting - joining
-    return tuple(found)
+    return tuple(in_order)

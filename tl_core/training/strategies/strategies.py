@@ -404,5 +404,5 @@ class Setup:
         row = tuned(strategy(chosen), self.network)
         wanted = {name: value for name, value in self.spec.changes.items() if name != "stages"}
         epochs = int(wanted.pop("epochs", None) or row.epochs or 1)
-        found = {"strategy": row.name, "reason": reason, "epochs": epochs, "recipe": row.recipe.changed(wanted)}
-        return self.of(self.spec.model_copy(update=found))
+        values = {"strategy": row.name, "reason": reason, "epochs": epochs, "recipe": row.recipe.changed(wanted)}
+        return self.of(self.spec.model_copy(update=values))
