@@ -20,7 +20,7 @@ from tests.conftest import Once, lend, picture, until
 from tests.gpus import Driver, FakeGpu, write_driver, write_torch
 from tests.runs import scratch
 from tests.runs.executors import InProcess, by
-from tests.training.helpers import finish
+from tests.training.twin import finish
 from tl_core import hardware
 from tl_core.documents.arrays import Checkpoint
 from tl_core.documents.events import Failure, Notice

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.training.helpers import best_of, finish, smaller_batches
 from tests.training.tower import STAGES, inputs_after, tower
-from tests.training.twin import pictures, spec, twin
+from tests.training.twin import best_of, finish, pictures, smaller_batches, spec, twin
 from tl_core.documents.events import EpochEnded, Event, Notice
 from tl_core.evaluation.metrics import probabilities
 from tl_core.models.build import Backbone, build

@@ -1,6 +1,8 @@
 """A small network in stages, and pictures that it can learn, so that training is tested in seconds."""
 
 from collections import OrderedDict
+from collections.abc import Generator
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -8,6 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from tests.conftest import picture
+from tl_core.documents.events import EpochEnded, Event, Notice
 from tl_core.documents.options import Recipe
 from tl_core.documents.spec import TrainSpec
 from tl_core.models.build import Backbone
@@ -68,3 +71,27 @@ def by_torch(pixels: np.ndarray) -> np.ndarray:
     backbone = twin()
     with torch.inference_mode():
         return np.asarray(backbone.prefix(1)(backbone.normalise(torch.from_numpy(pixels))).numpy())
+
+
+Result = TypeVar("Result")
+
+
+def finish(generator: Generator[Event, None, Result]) -> tuple[Result, list[Event]]:
+    """The generator's result and all events that it yielded."""
+    events: list[Event] = []
+    while True:
+        try:
+            events.append(next(generator))
+        except StopIteration as stop:
+            return stop.value, events
+
+
+def best_of(events: list[Event]) -> EpochEnded:
+    """The epoch whose state the run keeps."""
+    return [event for event in events if isinstance(event, EpochEnded) and event.best][-1]
+
+
+def smaller_batches(events: list[Event]) -> list[int]:
+    """The micro-batches to which training went down, in order, when memory ran out."""
+    notices = [event.message for event in events if isinstance(event, Notice) and "memory ran out" in event.message]
+    return [int(message.split("with ")[1].split(" ")[0]) for message in notices]

@@ -52,11 +52,6 @@ def resident_bytes(device: torch.device) -> float:
     return RESIDENT_SHARE * (torch.cuda.mem_get_info(device)[0] + spare)
 
 
-def fits_device(size: int, device: torch.device) -> bool:
-    """Whether `size` bytes may stay on the GPU `device` for a whole run; False on other devices."""
-    return device.type == "cuda" and size < resident_bytes(device)
-
-
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
     """A context in which networks on `device` compute in `precision`.
 
@@ -65,14 +60,6 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
     if precision == "float32":
         return nullcontext()
     return torch.autocast(device.type, dtype=_AUTOCAST[precision])
-
-
-def wait_for(device: torch.device) -> None:
-    """Return when the device has finished its work."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
 
 
 def give_memory_back(device: torch.device) -> None:

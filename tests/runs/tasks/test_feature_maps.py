@@ -9,8 +9,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from tests.training.conftest import exported, twin_family
-from tests.training.helpers import finish
-from tests.training.twin import FAMILY, pictures, twin
+from tests.training.twin import FAMILY, finish, pictures, twin
 from tl_core.data.cache import Cache
 from tl_core.documents.events import Notice
 from tl_core.models.graphs.export import ONNX_NAME, TENSORS_NAME

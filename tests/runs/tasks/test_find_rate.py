@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from tests.training.conftest import twin_family
-from tests.training.helpers import best_of, finish
-from tests.training.twin import pictures, spec, twin
+from tests.training.twin import best_of, finish, pictures, spec, twin
 from tl_core.documents.events import Event, Progress
 from tl_core.documents.tasks import RateCurve
 from tl_core.models.build import Backbone

@@ -8,7 +8,7 @@ import pytest
 from tests.runs.conftest import SIZE, SMALL
 from tests.runs.executors import InProcess, by
 from tests.runs.tasks.conftest import CarryOut
-from tests.training.helpers import finish
+from tests.training.twin import finish
 from tl_core.data.pixel_arrays import load_pixels
 from tl_core.data.split import assign
 from tl_core.disk import remove

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from tests.conftest import lend, until
 from tests.runs.conftest import SIZE, SMALL, TOKEN, checkpoint, kill
 from tests.runs.executors import InProcess, by
-from tests.training.helpers import finish
+from tests.training.twin import finish
 from tl_core.cli import main
 from tl_core.documents.events import EpochEnded, Event, Notice, Resumed, StageStarted
 from tl_core.errors import DocumentError, NotFound, SpecError

@@ -16,7 +16,7 @@ from sklearn.datasets import load_digits
 
 from tests.runs.conftest import SIZE, SMALL, notices
 from tests.runs.executors import InProcess
-from tests.training.helpers import finish, smaller_batches
+from tests.training.twin import finish, smaller_batches
 from tl_core.documents.bundle_info import NO_WEIGHTS
 from tl_core.documents.events import EpochEnded, Event, Notice, StageStarted
 from tl_core.documents.options import Recipe, TrainingOptions

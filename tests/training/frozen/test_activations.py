@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.training.helpers import finish
-from tests.training.twin import by_torch, pictures, spec, twin
+from tests.training.twin import by_torch, finish, pictures, spec, twin
 from tl_core.data.cache import Cache
 from tl_core.documents.events import Notice, Progress
 from tl_core.errors import OverBudget

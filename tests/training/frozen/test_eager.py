@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.training.helpers import finish
-from tests.training.twin import by_torch, pictures, twin
+from tests.training.twin import by_torch, finish, pictures, twin
 from tl_core.models.build import Backbone
 from tl_core.training.frozen import eager, onnx_runtime
 from tl_core.training.frozen.eager import View, run_eager

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.training.helpers import finish
+from tests.training.twin import finish
 from tl_core.data.cache import Cache
 from tl_core.errors import DeviceError
 from tl_core.models.registry import network

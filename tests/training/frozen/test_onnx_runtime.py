@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from tests.training.helpers import finish
+from tests.training.twin import finish
 from tl_core.data.cache import Cache
 from tl_core.documents.events import Event, Progress
 from tl_core.errors import DiskFull, ModelError

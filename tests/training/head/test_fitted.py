@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from tests.training.helpers import finish
+from tests.training.twin import finish
 from tl_core.documents.events import Event, RegularisationTried
 from tl_core.evaluation.metrics import probabilities
 from tl_core.training.head.fitted import PATH, TEST, CrossValidated, Head, fit_cross_validated, fit_logistic

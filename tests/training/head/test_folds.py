@@ -107,5 +107,3 @@ def test_what_cannot_be_cross_validated_is_refused() -> None:
     features, labels = np.zeros((6, 2), dtype=np.float32), np.array([0, 0, 0, 1, 1, 1])
     with pytest.raises(ValueError, match="Class 0 lies in fold 0 only"):
         fit_parts(features, labels, np.array([0, 0, 0, 1, 1, 1]), np.arange(6), classes=2, c=1.0)
-    with pytest.raises(ValueError, match="3 folds"):
-        fit_parts(features, labels, np.array([0, 1, 0]), np.arange(6), classes=2, c=1.0)

@@ -7,8 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.training.helpers import best_of, finish, smaller_batches
-from tests.training.twin import pictures, spec, twin
+from tests.training.twin import best_of, finish, pictures, smaller_batches, spec, twin
 from tl_core.documents.events import EpochEnded, Event, Notice, Progress
 from tl_core.documents.spec import TrainSpec
 from tl_core.errors import DeviceError

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.training.helpers import best_of, finish
 from tests.training.tower import inputs_after, tower
-from tests.training.twin import pictures, spec
+from tests.training.twin import best_of, finish, pictures, spec
 from tl_core.documents.events import EpochEnded, Notice
 from tl_core.models.build import Backbone
 from tl_core.training.loop.fit import fit

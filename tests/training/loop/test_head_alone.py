@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from tests.training.helpers import best_of, finish
-from tests.training.twin import spec
+from tests.training.twin import best_of, finish, spec
 from tl_core.documents.events import EpochEnded, Event
 from tl_core.evaluation.calibration import calibrated_loss
 from tl_core.models.registry import network

@@ -6,7 +6,7 @@ import torch
 
 from tl_core.errors import DeviceError
 from tl_core.training import device as device_module
-from tl_core.training.device import give_memory_back, torch_device, wait_for
+from tl_core.training.device import give_memory_back, torch_device
 from tl_core.training.loop.inputs import Copies, Inputs, Stream
 
 
@@ -19,14 +19,12 @@ def test_a_gpu_that_torch_cannot_use_is_said_in_words(name: str, monkeypatch: py
 
 
 @pytest.mark.parametrize("device", ["cuda", "mps"])
-def test_a_gpu_is_waited_for_and_gives_its_memory_back(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_gives_its_memory_back(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
     for name in ("cuda", "mps"):
-        monkeypatch.setattr(getattr(torch, name), "synchronize", lambda *_, name=name: done.append(f"{name} waited"))
-        monkeypatch.setattr(getattr(torch, name), "empty_cache", lambda name=name: done.append(f"{name} emptied"))
-    wait_for(torch.device(device))
+        monkeypatch.setattr(getattr(torch, name), "empty_cache", lambda name=name: done.append(name))
     give_memory_back(torch.device(device))
-    assert done == [f"{device} waited", f"{device} emptied"]
+    assert done == [device]
 
 
 def _with_views() -> Inputs:

@@ -7,9 +7,8 @@ import pytest
 import torch
 from scipy.special import softmax
 
-from tests.training.helpers import best_of, finish
 from tests.training.tower import inputs_after, tower
-from tests.training.twin import pictures, spec
+from tests.training.twin import best_of, finish, pictures, spec
 from tl_core.documents.events import EpochEnded, Event, Notice
 from tl_core.evaluation.calibration import calibrated_loss
 from tl_core.models.build import Backbone

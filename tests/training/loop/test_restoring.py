@@ -9,9 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.training.helpers import finish, smaller_batches
 from tests.training.tower import STAGES, inputs_after, tower
-from tests.training.twin import pictures, spec
+from tests.training.twin import finish, pictures, smaller_batches, spec
 from tl_core.documents.events import EpochEnded, Event, Notice
 from tl_core.errors import DeviceError
 from tl_core.models.build import Backbone

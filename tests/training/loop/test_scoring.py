@@ -5,8 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.training.helpers import finish
-from tests.training.twin import pictures, spec, twin
+from tests.training.twin import finish, pictures, spec, twin
 from tl_core.errors import DeviceError
 from tl_core.models.build import Backbone
 from tl_core.training.loop import steps

@@ -7,9 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.training.helpers import best_of, finish, smaller_batches
 from tests.training.tower import STAGES, inputs_after, tower
-from tests.training.twin import pictures, spec, twin
+from tests.training.twin import best_of, finish, pictures, smaller_batches, spec, twin
 from tl_core.documents.events import EpochEnded, Event, Notice
 from tl_core.documents.spec import TrainSpec
 from tl_core.evaluation.calibration import calibrated_loss

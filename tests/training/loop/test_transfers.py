@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tests.training.helpers import finish
 from tests.training.tower import STAGES, WIDTH, tower
-from tests.training.twin import SIZE, pictures, spec
+from tests.training.twin import SIZE, finish, pictures, spec
 from tl_core.models.build import Backbone
 from tl_core.training.loop.inputs import Copies, Inputs
 from tl_core.training.loop.steps import Running, Trainer

@@ -8,9 +8,8 @@ import timm
 import torch
 from torch import nn
 
-from tests.training.helpers import finish
 from tests.training.tower import STAGES, inputs_after, tower
-from tests.training.twin import pictures, spec
+from tests.training.twin import finish, pictures, spec
 from tl_core.documents.spec import TrainSpec
 from tl_core.training.loop.steps import Running, Trainer
 from tl_core.training.strategies.strategies import BIASES_AND_NORMS as BIASES_AND_NORMS_OF

@@ -293,10 +293,8 @@ def fit_parts(
     least one; the parts of one fold lie in each other.
 
     Raises:
-        ValueError: shapes do not fit, or a class lies in one fold only.
+        ValueError: a class lies in one fold only.
     """
-    if not len(features) == len(labels) == len(folds) == len(groups):
-        raise ValueError(f"{len(features)} pictures, {len(labels)} labels, {len(folds)} folds, {len(groups)} groups.")
     rng = np.random.default_rng(seed)
     numbers = np.unique(folds)
     used = np.zeros((len(SHARES), len(numbers), len(labels)), dtype=bool)

@@ -20,7 +20,7 @@ from tl_core.data.pace import in_order
 from tl_core.documents.options import Level
 from tl_core.documents.spec import Precision
 from tl_core.models.build import Backbone
-from tl_core.training.device import autocast, fits_device, on_device, to_device
+from tl_core.training.device import autocast, on_device, resident_bytes, to_device
 from tl_core.training.loop.augment import augment
 
 AHEAD = 2
@@ -87,7 +87,8 @@ class Inputs:
         self._sources: list[NDArray[Any] | Tensor] = list(arrays)
         self._stream: Stream | None = None
         if self.resident is None:
-            self.resident = fits_device(sum(array.nbytes for array in arrays), self.device)
+            size = sum(array.nbytes for array in arrays)
+            self.resident = self.device.type == "cuda" and size < resident_bytes(self.device)
         if self.resident:
             self._sources = [on_device(array, self.device) for array in arrays]
         self._places = np.full(len(self.rows), -1)
