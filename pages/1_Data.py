@@ -4,7 +4,7 @@ import streamlit as st
 
 from tl_core.data.checks import problem
 from ui import actions, workspace
-from ui.data_page import changes, dataset, dropzone, label_review, picture_map_panel
+from ui.data_page import changes, dataset, dropzone, reviewing, picture_map_panel
 from ui.places import DATA, TRAIN
 from ui.words import distinct, plain
 
@@ -53,14 +53,14 @@ with workspace.page(DATA) as here:
         if damage:
             changes.way_back(opened, damage)
         elif manifest:
-            review = label_review.answer(here, opened)
+            review = reviewing.answer(here, opened)
             dataset.found(opened, manifest, passed_over=["suspect_label"] if review else [])
-            to_decide = label_review.to_decide(opened, manifest, review)
+            to_decide = reviewing.to_decide(opened, manifest, review)
             if to_decide:
-                label_review.show(here, opened, manifest, review)
+                reviewing.show(here, opened, manifest, review)
             dataset.pictures(opened, manifest)
             if not to_decide:
-                label_review.show(here, opened, manifest, review)
+                reviewing.show(here, opened, manifest, review)
             picture_map_panel.show(here, opened, manifest)
         elif status.final:
             st.header("Try again", anchor=False)

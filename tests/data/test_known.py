@@ -71,12 +71,15 @@ def test_a_damaged_or_missing_copy_is_made_anew(
     assert len(list((tmp_path / "two" / "thumbnails").iterdir())) == 6
 
 
+@pytest.mark.parametrize("older", ["its copies", "its numbers"])
 def test_unfinished_and_older_data_sets_are_passed_over(
-    picture_folder: PictureFolder, tmp_path: Path, decoded: list[int]
+    picture_folder: PictureFolder, tmp_path: Path, decoded: list[int], older: str
 ) -> None:
     source = picture_folder({"cat": 3, "dog": 3})
-    older = ingested(source, tmp_path / "older").model_copy(update={"copies": 0})
-    older.write(tmp_path / "older" / "manifest.json")
+    manifest = ingested(source, tmp_path / "older")
+    fewer = [image.model_copy(update={"measured": {"dark": 7}}) for image in manifest.images]
+    changed = {"copies": 0} if older == "its copies" else {"images": tuple(fewer)}
+    manifest.model_copy(update=changed).write(tmp_path / "older" / "manifest.json")
     ingested(source, tmp_path / "unfinished")
     (tmp_path / "unfinished" / "manifest.json").write_text("{")
     decoded.clear()

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from tl_core import settings
 from tl_core.data import archive, given_groups, guarded, sources
+from tl_core.data.measures import MEASURES
 from tl_core.data.pace import Pace, in_order
 from tl_core.data.pixels import Copy, read_bytes
 from tl_core.data.sources import Item, Layout, SourceFile, component, shown
@@ -115,7 +116,7 @@ class _Known(NamedTuple):
 def _known_pictures(folders: Iterable[Path]) -> dict[str, _Known]:
     """The pictures of the data sets in `folders`, by the hash of their original bytes; of two pictures with one hash, that of the newer data set.
 
-    Left out are data sets that are still being read or whose copies were made by another version.
+    Left out are data sets that are still being read or whose copies were made by another version, and pictures that lack a number.
     """
     manifests = sorted(
         (modified(path), path, folder)
@@ -129,7 +130,9 @@ def _known_pictures(folders: Iterable[Path]) -> dict[str, _Known]:
         with suppress(DocumentError, NotFound, OSError):
             manifest = Manifest.read(path)
             for image in manifest.images if manifest.copies == COPIES else ():
-                pictures.setdefault(image.sha256, _Known(folder, image))
+                # A number that was not measured then is measured now.
+                if image.measured.keys() == MEASURES.keys():
+                    pictures.setdefault(image.sha256, _Known(folder, image))
     return pictures
 
 

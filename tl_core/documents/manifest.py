@@ -17,7 +17,7 @@ from tl_core.documents.base import MANY_PROBLEMS, Document, Record
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 COPIES = 1
-"""Version of how the copies of a data set are made: raise it when the same bytes would give another copy, thumbnail or number."""
+"""Version of how the copies of a data set are made: raise it when the same bytes would give another copy or thumbnail, or another value of a number."""
 
 
 class Suspicion(Record):
@@ -89,7 +89,7 @@ class Manifest(Document):
     """Names of the classes, sorted; display text only."""
     images: tuple[ImageEntry, ...]
     copies: int = 0
-    """The value of `COPIES` when the copies were made; 0 in data sets from before copies had checksums."""
+    """The value of `COPIES` when the copies were made; 0 where none were kept."""
     refused: tuple[Refusal, ...] = ()
     passed_over: int = 0
     """Number of files that are no pictures (.DS_Store, text...)."""

@@ -10,8 +10,8 @@ from tl_core.documents.manifest import Manifest
 from tl_core.documents.tasks import PictureMap, PictureMapSpec
 from tl_core.runs.store.folders import DatasetFolder, TaskFolder
 from ui import asking, charts, grids
-from ui.data_page import label_review
-from ui.data_page.label_review import Candidate
+from ui.data_page import reviewing
+from ui.data_page.reviewing import Candidate
 from ui.places import Here, task_key
 from ui.words import plain, plural
 
@@ -106,7 +106,7 @@ def _drawn(dataset: DatasetFolder, manifest: Manifest, picture_map: PictureMap, 
             icon=":material/rule:",
             type="primary",
             key=f"{key}-review",
-            on_click=label_review.take,
+            on_click=reviewing.take,
             args=(dataset, [_candidate(manifest, picture_map, place_of[row]) for row in rows]),
         )
         grids.grid(
