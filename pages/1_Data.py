@@ -4,7 +4,7 @@ import streamlit as st
 
 from tl_core.data.checks import problem
 from ui import actions, workspace
-from ui.data_page import changes, dataset, dropzone, reviewing, picture_map_panel
+from ui.data_page import changes, dataset, dropzone, picture_map_panel, reviewing
 from ui.places import DATA, TRAIN
 from ui.words import distinct, plain
 
