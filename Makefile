@@ -40,7 +40,7 @@ bench: .venv-bench/ready
 
 # writes the options of a run into docs/command-line.md and into the arguments of tl_core.train, the settings into docs/deploy.md
 options: .venv/app
-	$(BIN)/python -m tl_core.cli.write_options
+	$(BIN)/python -m benchmarks.write_options
 
 # writes tl_core/models/backbones.json from the metadata of torchvision and timm; takes several minutes
 registry: .venv/app

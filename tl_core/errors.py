@@ -27,12 +27,10 @@ GraftError                      what the user can mend; its text is for the user
 Anything else that is raised is a bug: its traceback goes into the run's log.
 """
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import ClassVar, Self
 
 MANY_NAMES = 20
 """More than a message should list."""
@@ -67,7 +65,7 @@ class GraftError(Exception):
 
     kind: ClassVar[str] = "error"
     exit_code: ClassVar[int] = 2
-    by_kind: ClassVar[dict[str, type[GraftError]]] = {}
+    by_kind: ClassVar[dict[str, "type[GraftError]"]] = {}
     """Every class of this tree below the root but those of single modules, by its `kind`."""
 
     def __init__(self, message: str) -> None:
@@ -112,7 +110,7 @@ class SpecError(GraftError):
     """Options that are wrong, all of them at once."""
 
     @classmethod
-    def of(cls, problems: Iterable[str]) -> SpecError:
+    def of(cls, problems: Iterable[str]) -> Self:
         """One error for all `problems`, each a sentence."""
         return cls(" ".join(problems))
 
@@ -121,7 +119,7 @@ class UnknownName(SpecError):
     """A name that is not in a table."""
 
     @classmethod
-    def among(cls, what: str, name: str, valid: Iterable[str]) -> UnknownName:
+    def among(cls, what: str, name: str, valid: Iterable[str]) -> Self:
         """An error that lists the names `valid`; of a long list only those that contain or resemble `name`, if there are any."""
         names = list(valid)
         close: list[str] = []
@@ -187,7 +185,7 @@ class DeviceError(GraftError):
     """A device that is not here, or whose memory is too small."""
 
     @classmethod
-    def of_memory(cls, error: BaseException) -> DeviceError:
+    def of_memory(cls, error: BaseException) -> Self:
         """What the user is told where memory ran out (`memory_ran_out(error)`)."""
         on_gpu = any(
             word in f"{type(error).__name__} {error}" for word in ("OutOfMemoryError", "CUDA", "CUDNN", "CUBLAS", "MPS")

@@ -7,8 +7,6 @@ at a small size. What is compared at that placing is the finest detail that such
 whole picture: stripes, shelves and wires are alike in pictures of different things.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import cache, cached_property
 from itertools import product
@@ -106,7 +104,7 @@ class View:
         best = correlations.argmax(axis=0)
         return correlations[best, np.arange(len(parts))], best
 
-    def _correlation(self, other: View, placing: NDArray[np.float64]) -> float:
+    def _correlation(self, other: "View", placing: NDArray[np.float64]) -> float:
         """That of the detail of the middle of `other` with this picture at `placing`."""
         if not (self.detailed and other.detailed):
             here = _sampled(self._coarser, placing[None], self._aspect, samples=2 * _SAMPLES)

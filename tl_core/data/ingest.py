@@ -4,8 +4,6 @@ Pictures that another data set of the workspace holds already are taken over fro
 processes decode them (`tl_core.data.guarded`); this one reads and writes the files.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import os

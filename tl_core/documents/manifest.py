@@ -2,8 +2,6 @@
 done with single files, and the split of a run.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -104,7 +102,7 @@ class Manifest(Document):
     licence: str | None = None
     note: str | None = None
     """One sentence about a sample: its source, and what was published on it."""
-    parent: Manifest | None = Field(default=None, exclude=True, repr=False)
+    parent: "Manifest | None" = Field(default=None, exclude=True, repr=False)
     """The version of the data set that this one was made from; None: this is what was read. Not written (`data/remedying`)."""
     parent_rows: tuple[int, ...] = Field(default=(), exclude=True, repr=False)
     """The row of each image in `parent`; -1 for one that was added to that."""
@@ -130,7 +128,7 @@ class Manifest(Document):
         """The images that the version which this one was made from does not have; none in what was read."""
         return tuple(image for image, row in zip(self.images, self.parent_rows, strict=False) if row < 0)
 
-    def ancestors(self) -> Iterator[tuple[Manifest, tuple[int, ...]]]:
+    def ancestors(self) -> Iterator[tuple["Manifest", tuple[int, ...]]]:
         """The versions before that hold all images of this one, the latest first, each with the row of every image in it."""
         manifest, rows = self, tuple(range(len(self.images)))
         while manifest.parent is not None and not manifest.added:
@@ -193,18 +191,18 @@ class Remedies(Document):
         """Number of files that are named."""
         return len(self.leave_out) + len(self.move) + len(self.keep)
 
-    def then(self, later: Remedies) -> Remedies:
+    def then(self, later: Self) -> Self:
         """These remedies, and for the files that `later` names, those in their place."""
         again = {*later.leave_out, *later.move, *later.keep}
-        return Remedies(
+        return type(self)(
             leave_out=(*(file for file in self.leave_out if file not in again), *later.leave_out),
             move={**{file: to for file, to in self.move.items() if file not in again}, **later.move},
             keep=(*(file for file in self.keep if file not in again), *later.keep),
         )
 
-    def without(self, files: Collection[str]) -> Remedies:
+    def without(self, files: Collection[str]) -> Self:
         """These remedies but for `files`."""
-        return Remedies(
+        return type(self)(
             leave_out=tuple(file for file in self.leave_out if file not in files),
             move={file: to for file, to in self.move.items() if file not in files},
             keep=tuple(file for file in self.keep if file not in files),

@@ -1,11 +1,9 @@
 """The run that the Train page proposes: its options, what is wrong with them, what it will take, and the drawn network."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 from tl_core.documents.options import Condition, TrainingOptions
 from tl_core.models.registry import Network
@@ -51,9 +49,7 @@ class Proposal:
     """What `auto` would take, as far as that is known yet."""
 
     @classmethod
-    def of(
-        cls, dataset: DatasetFolder, case: Case, chosen: str, changes: Mapping[str, Any], advice: Advice
-    ) -> Proposal:
+    def of(cls, dataset: DatasetFolder, case: Case, chosen: str, changes: Mapping[str, Any], advice: Advice) -> Self:
         """`chosen`: name of the chosen strategy, or `auto`; `case` has the strategy that this comes to."""
         asked = {"backbone": case.network.name, "weights": case.weights, "strategy": chosen, **changes}
         options, wrong = TrainingOptions.read(asked)

@@ -4,13 +4,11 @@ Files are downloaded into PyTorch's own cache folder, or, from the Hugging Face 
 that other programs find them, too.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Generator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from filelock import FileLock, Timeout
 
@@ -162,7 +160,7 @@ class _Target(NamedTuple):
     """The file's name in `folder` while it is downloaded, without its endings."""
 
     @classmethod
-    def of(cls, row: WeightsRow) -> _Target:
+    def of(cls, row: WeightsRow) -> Self:
         hub = hub_file(row)
         if hub is None:
             return cls(row, None, torch_folder(), row.file)

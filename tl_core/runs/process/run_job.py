@@ -5,14 +5,12 @@ a limit ends with a sentence. Between two of its events it looks at its time its
 where memory runs out. A signal ends a process in which not even a thread can run.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing, suppress
-from typing import Any, NamedTuple, NoReturn, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol, Self
 
 from tl_core import locks, settings
 from tl_core.documents.base import Record
@@ -166,7 +164,7 @@ class Held(Record):
     """The job's place in its queue."""
 
     @classmethod
-    def of(cls, job: JobFolder) -> Held:
+    def of(cls, job: JobFolder) -> Self:
         """Take the lock of `job`. Raises InUse where somebody else has it."""
         lock = locks.take(job.lock, patience=_PATIENCE)
         if lock is None:
@@ -174,7 +172,7 @@ class Held(Record):
         job.submitted.unlink(missing_ok=True)
         return cls(lock=lock)
 
-    def completed(self, job: JobFolder, store: Store) -> Held:
+    def completed(self, job: JobFolder, store: Store) -> Self:
         """Take the lock on the job's data set and a ticket of its queue, unless they are held already.
 
         Raises:
@@ -192,7 +190,7 @@ class Held(Record):
         except BaseException:
             drop_ticket(ticket)
             raise
-        return Held(lock=self.lock, dataset=dataset, ticket=ticket)
+        return self.model_copy(update={"dataset": dataset, "ticket": ticket})
 
     def descriptors(self) -> list[int]:
         ticket = self.ticket.descriptor if self.ticket else None

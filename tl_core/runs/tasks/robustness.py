@@ -1,10 +1,8 @@
 """When a classifier breaks: its bundle answers the test pictures again after each corruption, at each strength."""
 
-from __future__ import annotations
-
 from collections.abc import Generator, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +42,7 @@ class Pictures(NamedTuple):
     groups: NDArray[np.integer]
     """(M,), pictures with the same entry count as one draw."""
 
-    def some(self, places: NDArray[np.intp]) -> Pictures:
+    def some(self, places: NDArray[np.intp]) -> Self:
         return self._replace(rows=self.rows[places], labels=self.labels[places], groups=self.groups[places])
 
 

@@ -3,13 +3,11 @@
 An array that fits the memory of a GPU is kept there; of a larger one, batches are read ahead.
 """
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -105,7 +103,7 @@ class Inputs:
         device: torch.device,
         level: Level,
         precision: Precision = "float32",
-    ) -> Inputs:
+    ) -> Self:
         """Pixels, augmented in training; `frozen` stages are computed on them every time, in `precision`."""
         return cls(
             pixels,
@@ -119,7 +117,7 @@ class Inputs:
     @classmethod
     def of_activations(
         cls, activations: NDArray[np.floating[Any]], *, device: torch.device, copies: Copies | None = None
-    ) -> Inputs:
+    ) -> Self:
         """The output of the frozen stages; with `copies`, training takes one view of each image at random."""
         return cls(rows=activations, frozen=None, normalise=None, device=device, copies=copies)
 

@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 from tl_core import settings
 from tl_core.documents.options import OPTIONS, Option
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 COMMANDS = ROOT / "docs" / "command-line.md"
 DEPLOY = ROOT / "docs" / "deploy.md"
 SOURCE = ROOT / "tl_core" / "api.py"

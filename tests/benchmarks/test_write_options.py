@@ -1,6 +1,6 @@
 """docs/command-line.md, docs/deploy.md and the signature of `tl_core.train` have the options and settings that there are."""
 
-from tl_core.cli.write_options import COMMANDS, DEPLOY, SOURCE, with_arguments, with_settings, with_table
+from benchmarks.write_options import COMMANDS, DEPLOY, SOURCE, with_arguments, with_settings, with_table
 from tl_core.documents.options import OPTIONS
 from tl_core.runs.finished import RunSummary
 
