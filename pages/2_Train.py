@@ -5,7 +5,7 @@ import streamlit as st
 from tl_core.data.checks import problem
 from ui import runview, workspace
 from ui.places import TRAIN
-from ui.train_page import backbones, form, race_form, race_view, rank_panel, startline
+from ui.train_page import backbones, form, race_form, race_view, startline
 from ui.words import plain
 
 with workspace.page(TRAIN) as here:
@@ -29,7 +29,7 @@ with workspace.page(TRAIN) as here:
     start = st.container()
     parts = form.pictures(here, dataset, manifest)
     network, weights = backbones.choice(here)
-    rank_panel.show(here, dataset)
+    backbones.show_ranking(here, dataset)
     proposal = form.strategy(here, dataset, network, weights, manifest, parts["train"])
     with start:
         untrainable = problem(manifest)

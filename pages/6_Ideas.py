@@ -5,7 +5,7 @@ import streamlit as st
 from ui import workspace
 from ui.ideas_page import ideas
 from ui.places import IDEAS, TRAIN, succeeded
-from ui.train_page import form, rank_panel
+from ui.train_page import backbones, form
 
 with workspace.page(IDEAS) as here:
     network = ideas.network_now()
@@ -16,7 +16,7 @@ with workspace.page(IDEAS) as here:
         ideas.feature_maps(here, dataset, manifest, network)
     ideas.ways(network, len(manifest.classes) if manifest else 10)
     train_images = form.parts(dataset)["train"] if dataset and manifest else None
-    ideas.rule(train_images, rank_panel.similar(here, network.name))
+    ideas.rule(train_images, backbones.similar(here, network.name))
     ideas.numbers(here)
     if st.button("Back to Train", icon=TRAIN.icon, key="back"):
         here.go(TRAIN)

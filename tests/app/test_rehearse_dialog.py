@@ -10,7 +10,7 @@ from tests.app.conftest import Open, text
 from tests.cli.test_service import FAILED, READY
 from tl_core import locks
 from tl_core.documents.events import Progress, StageStarted
-from tl_core.documents.rehearsed import Rehearsal
+from tl_core.runs.rehearsal import Rehearsal
 from tl_core.runs.store.store import Store
 from ui import visitor
 from ui.rehearsing import rehearse_dialog

@@ -14,12 +14,12 @@ from tests.cli.conftest import Terminal
 from tests.conftest import picture
 from tl_core import locks
 from tl_core.data import samples
-from tl_core.documents.rehearsed import Rehearsal, RehearsedStep
 from tl_core.models.graphs import export
 from tl_core.models.weights import downloaded
 from tl_core.models.weights.downloaded import Downloaded, Origin, begin, downloads, record_of
 from tl_core.runs import rehearsal
 from tl_core.runs.process import devices
+from tl_core.runs.rehearsal import Rehearsal, RehearsedStep
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.runs.store.store import Store, Workspace, new_token
 from tl_core.runs.store.sweep import CLEARINGS

@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 
+from pydantic import computed_field
+
 from tl_core import locks
 from tl_core.data.guarded import Pool
 from tl_core.data.samples import Sample, smallest_photos, to_show
 from tl_core.disk import size_of
+from tl_core.documents.base import Record
 from tl_core.documents.events import Event, StageStarted
-from tl_core.documents.rehearsed import Rehearsal, RehearsedStep
 from tl_core.errors import DiskFull, GraftError, InUse, UnreadableImage, WorkerDied
 from tl_core.models.weights.obtain import here_now_sentence
 from tl_core.runs.process.devices import detect_device, machine_of, unusable_gpu
@@ -36,6 +38,62 @@ _VISITORS = 10
 """Number of walks for which the disk has to have room: people try it themselves afterwards."""
 _LOG = 2_000
 """Bytes of the end of a log that are kept."""
+
+
+class RehearsedStep(Record):
+    """One step of the walk. Without `problem` and `again`, it was not tried, because a step before it failed."""
+
+    title: str
+    """For the user: "Train"."""
+    first: float | None = None
+    """Seconds that it took the first time, which prepares what can be prepared; None where it was not done to its end."""
+    again: float | None = None
+    """Seconds that it took the second time, as it will before people; None where it was not done to its end."""
+    problem: str | None = None
+    """Why it failed, a sentence for the user."""
+    log: str = ""
+    """The end of the log of a worker that ended without a word."""
+
+
+class Rehearsal(Record):
+    """The walk of "Show me", gone through twice."""
+
+    sample: str
+    """Name of the sample."""
+    title: str
+    """The sample, for the user: "Handwritten digits"."""
+    machine: str
+    """Processor or GPU on which it trained."""
+    steps: tuple[RehearsedStep, ...]
+    """In the order of the walk."""
+    problems: tuple[str, ...]
+    """What stands in the way of showing it, each a sentence that says what was found and what to do."""
+    missing: tuple[str, ...]
+    """What is not here, though it is not needed for the walk, each a sentence as in `problems`."""
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def walk_seconds(self) -> float | None:
+        """Seconds that all steps took the second time; None where one was not done to its end."""
+        times = [step.again for step in self.steps if step.again is not None]
+        return sum(times) if len(times) == len(self.steps) else None
+
+    def table(self) -> list[tuple[str, str, str]]:
+        """Each step as a row of text: what it is, how long it took the first time, and the next time or why it did not get so far."""
+        return [
+            (step.title, _seconds(step.first), _seconds(step.again) or ("failed" if step.problem else "not tried"))
+            for step in self.steps
+        ]
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def ready(self) -> bool:
+        """Whether nothing stands in the way."""
+        return not self.problems
+
+
+def _seconds(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds:.1f} s"
 
 
 def rehearse(

@@ -15,9 +15,8 @@ from pydantic import Field, ValidationError
 
 from tl_core.documents.base import Record
 from tl_core.documents.events import Event
-from tl_core.documents.rehearsed import Rehearsal
 from tl_core.errors import GraftError
-from tl_core.runs.rehearsal import rehearse
+from tl_core.runs.rehearsal import Rehearsal, rehearse
 from tl_core.runs.store.store import Store, Workspace, new_id
 from ui import actions, live
 from ui.listing import scrolled

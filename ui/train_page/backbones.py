@@ -1,6 +1,6 @@
 """The choice of the backbone and of its set of weights: a short list, and all others behind a search.
 
-A name that is in no list is looked up by a worker.
+A name that is in no list is looked up by a worker. Which backbone suits the pictures, a job compares: those that are here, the best first.
 """
 
 import re
@@ -9,14 +9,15 @@ from collections.abc import Mapping
 import streamlit as st
 
 from tl_core.documents.options import DEFAULT_NETWORK
-from tl_core.documents.tasks import DescribeSpec
-from tl_core.models.registry import Network, WeightsRow, check_name
+from tl_core.documents.tasks import DescribeSpec, RankedBackbone, Ranking, RankSpec
+from tl_core.models.registry import Network, WeightsRow, check_name, networks
 from tl_core.models.weights import obtain
+from tl_core.runs.store.folders import DatasetFolder, TaskFolder
 from tl_core.runs.tasks.ask import folder_of
 from ui import asking
 from ui.actions import attempt, say_refusal
 from ui.places import Here
-from ui.words import count, percent, plain
+from ui.words import count, duration, interval, percent, plain, plural
 
 RECOMMENDED = (
     DEFAULT_NETWORK,
@@ -33,6 +34,8 @@ RECOMMENDED = (
 """Small networks that transfer well, and those that courses name. A name that the table lacks is left out."""
 _NOT_FOR_TRADE = re.compile(r"\bnc\b|non-?commercial", re.IGNORECASE)
 _MOST_HERE = 8
+_MOST_RANKED = 12
+"""Largest number of backbones in one comparison; those that the page recommends come first."""
 _TYPED = "typed-backbone"
 _LOOKED_UP = "looked-up-backbone"
 _works_now = st.cache_data(ttl=10, max_entries=4, show_spinner=False)(obtain.here_now_sentence)
@@ -180,3 +183,87 @@ def _learned(row: WeightsRow) -> str:
 
 def _weights_label(network: Network, row: WeightsRow) -> str:
     return f"{row.name}: {obtain.availability(network, row.name)}, {_learned(row)}, licence {row.licence}"
+
+
+def newest_ranking(here: Here) -> TaskFolder | None:
+    """The last comparison on the open data set, also of other backbones than those that are here now."""
+    dataset = here.dataset
+    if dataset is None:
+        return None
+    wanted = (dataset.id, dataset.number)
+    return asking.latest(here.workspace, RankSpec, lambda spec: (spec.dataset, spec.version) == wanted)
+
+
+def ranking(here: Here) -> Ranking | None:
+    """The result of the last comparison on the open data set; None until it has succeeded."""
+    task = newest_ranking(here)
+    return task.answer(Ranking) if task else None
+
+
+def similar(here: Here, backbone: str) -> bool | None:
+    """Whether the open data set is like what `backbone` learned before; None where that was not measured."""
+    last = ranking(here)
+    return next((row.similar for row in (last.rows if last else ()) if row.backbone == backbone), None)
+
+
+def show_ranking(here: Here, dataset: DatasetFolder) -> None:
+    """The button, the progress of the comparison, and its result in a folded box."""
+    names = to_rank()
+    if not names:
+        return
+    task = asking.panel(
+        here.workspace,
+        RankSpec(
+            workspace=here.workspace.token, dataset=dataset.id, version=dataset.number, backbones=names, device="auto"
+        ),
+        "Which backbone suits my data?",
+        task=newest_ranking(here),
+        again=True,
+        key="rank",
+        icon=":material/leaderboard:",
+        help=f"Tries {plural(len(names), 'network that is', 'networks that are')} here now on your pictures, frozen",
+    )
+    last = task.answer(Ranking) if task else None
+    if last and last.rows:
+        best = last.rows[0]
+        title = f"Best on these pictures: {best.backbone}, {percent(best.accuracy)} right"
+        with st.expander(title, icon=":material/leaderboard:", key="ranking"):
+            _ranked(last)
+
+
+def to_rank() -> tuple[str, ...]:
+    """The networks to compare: those whose weights are here now, recommended ones first."""
+    here = here_now()
+    first = [name for name in RECOMMENDED if name in here]
+    return tuple(dict.fromkeys((*first, *here)))[:_MOST_RANKED]
+
+
+def _ranked(ranked: Ranking) -> None:
+    st.caption(
+        f"Frozen, with a fitted last layer, cross-validated on {plural(ranked.images, 'picture')} to learn from; in brackets "
+        "the range that the true share lies in, in 95 of 100 cases. LogME scores the same features another way; higher is better."
+    )
+    for row in ranked.rows:
+        _ranked_row(row)
+    for name, reason in ranked.failed.items():
+        st.caption(f":material/block: {plain(name)}: {plain(reason, longest=400)}")
+
+
+def _ranked_row(row: RankedBackbone) -> None:
+    with st.container(horizontal=True, vertical_alignment="center", key=f"ranked-{row.backbone}"):
+        likeness = "much like what it learned before" if row.similar else "unlike what it learned before"
+        st.markdown(
+            f"**{plain(row.backbone)}** {percent(row.accuracy)} ({interval(*row.interval)}) "
+            f":gray[LogME {row.logme:.2f}, {duration(row.seconds)} for all pictures; these are {likeness}]",
+            width="stretch",
+        )
+        chosen = st.session_state.get("backbone") == row.backbone
+        if row.backbone in networks():
+            st.button(
+                "In use" if chosen else "Use it",
+                key=f"use-{row.backbone}",
+                disabled=chosen,
+                on_click=take,
+                args=(row.backbone,),
+                width=90,
+            )

@@ -26,7 +26,7 @@ from tl_core.training.strategies.strategies import AUTO, learning_parameters, le
 from ui import drawing
 from ui.listing import scrolled
 from ui.places import IDEAS, TRAIN, Here, succeeded, version_key
-from ui.train_page import advanced, backbones, cards, in_python, rank_panel, startline
+from ui.train_page import advanced, backbones, cards, in_python, startline
 from ui.train_page.cards import PREFIX
 from ui.train_page.proposal import Case, Proposal
 from ui.words import SPLIT_WORDS, count, distinct, plain, plural
@@ -62,7 +62,7 @@ def strategy(
     device = expected_device(advanced.set_value("device") or "auto")
     proposed = default_strategy(device, train_images)
     name = cards.chosen_name(proposed.name)
-    advice = auto_says(train_images, rank_panel.answer(here), network)
+    advice = auto_says(train_images, backbones.ranking(here), network)
     taken = tuned(strategies()[(advice.strategy or proposed.name) if name == AUTO else name], network)
     solver = "logistic" if taken.takes_steps else advanced.set_value("solver") or "logistic"
     met = conditions(taken, network, solver=solver, optimizer=advanced.set_value("optimizer") or taken.recipe.optimizer)
