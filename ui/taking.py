@@ -71,6 +71,9 @@ def _handed_over(name: str, take: Take) -> None:
         actions.refuse(error.message)
         if isinstance(error, LimitReached | InUse):
             return
+    except Exception:
+        free(files)
+        raise
     # A rerun can break in wherever the session's state is used; in this order it loses no file and takes none twice.
     free(files)
     st.session_state[f"{name}-turn"] += 1

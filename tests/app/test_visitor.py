@@ -140,8 +140,8 @@ def test_an_upload_that_may_not_be_read_now_stays_and_is_read_by_a_press(
     assert records.workspace().datasets()
 
 
-def test_an_upload_that_the_app_fails_to_keep_leaves_nothing_on_the_disk(
-    open_page: Open, monkeypatch: pytest.MonkeyPatch
+def test_an_upload_that_the_app_fails_to_keep_leaves_nothing_on_the_disk_and_in_memory(
+    open_page: Open, in_memory: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(file: object, staging: Path) -> Path:
         (staging / "upload.zip").write_bytes(b"half of it")
@@ -152,6 +152,7 @@ def test_an_upload_that_the_app_fails_to_keep_leaves_nothing_on_the_disk(
     with pytest.raises(AssertionError):
         app.file_uploader(key="zip-0").set_value(("pictures.zip", b"x", "application/zip")).run()
     assert list((records.workspace().path / "staging").iterdir()) == []
+    assert in_memory() == []
 
 
 @pytest.mark.parametrize(
