@@ -48,7 +48,7 @@ registry: .venv/app
 
 # trains on the embedded sample and writes the answers that an empty Home shows
 answers: .venv/app
-	$(BIN)/python -m ui.shown_answers
+	$(BIN)/python benchmarks/home_answers.py
 
 # takes the pictures of the app in docs/images; needs Chromium
 screenshots: .venv/dev

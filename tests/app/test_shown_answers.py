@@ -6,25 +6,9 @@ from PIL import Image
 from tests.app import records
 from tests.app.conftest import Open, text
 from tl_core.data.samples import SAMPLES, SHOWN
-from tl_core.documents.report import ImageAnswer
 from tl_core.version import __version__
 from ui import shown_answers
 from ui.words import percent
-
-
-def answer(row: int, truth: int, predicted: int, probability: float) -> ImageAnswer:
-    return ImageAnswer(
-        row=row, truth=truth, predicted=predicted, probability=probability, truth_probability=1 - probability
-    )
-
-
-def test_of_each_class_the_surest_right_answer_is_shown_and_among_them_the_surest_mistakes() -> None:
-    right = [answer(10 * label + number, label, label, 0.5 + 0.1 * number) for label in range(4) for number in range(3)]
-    wrong = [answer(90, 0, 1, 0.9), answer(91, 0, 2, 0.8), answer(92, 3, 1, 0.7), answer(93, 2, 1, 0.6)]
-    shown = shown_answers.chosen([*wrong, *right])
-    assert [one.row for one in shown if one.truth == one.predicted] == [2, 12, 22, 32]
-    assert [one.row for one in shown if one.truth != one.predicted] == [90, 92]
-    assert [one.row for one in shown].index(90) not in (0, len(shown) - 1)
 
 
 def test_what_is_shown_was_answered_by_this_version_to_pictures_that_are_there() -> None:

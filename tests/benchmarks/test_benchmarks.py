@@ -6,9 +6,11 @@ import numpy as np
 
 from benchmarks.estimates import HEADER, Row, verdict
 from benchmarks.frozen_sets import FrozenSet
+from benchmarks.home_answers import chosen
 from benchmarks.known_faults import together
 from tl_core.documents.events import Status
 from tl_core.documents.manifest import ImageEntry, Manifest
+from tl_core.documents.report import ImageAnswer
 from tl_core.documents.spec import TrainSpec
 from tl_core.runs.store.folders import RunFolder
 
@@ -39,3 +41,25 @@ def test_copies_that_are_apart_and_other_pictures_that_are_joined_are_told() -> 
         "a", manifest, np.zeros((6, 2), np.float32), np.zeros(6, np.int64), np.array([0, 0, 1, 2, 2, 2])
     )
     assert together(pictures, things) == ({"a/1", "a/2", "a/4", "a/5"}, 1)
+
+
+def _answer(row: int, truth: int, predicted: int, probability: float) -> ImageAnswer:
+    return ImageAnswer(
+        row=row, truth=truth, predicted=predicted, probability=probability, truth_probability=1 - probability
+    )
+
+
+def test_of_each_class_the_surest_right_answer_is_shown_and_among_them_the_surest_mistakes() -> None:
+    right = [
+        _answer(10 * label + number, label, label, 0.5 + 0.1 * number) for label in range(4) for number in range(3)
+    ]
+    wrong = [_answer(90, 0, 1, 0.9), _answer(91, 0, 2, 0.8), _answer(92, 3, 1, 0.7), _answer(93, 2, 1, 0.6)]
+    shown = chosen([*wrong, *right])
+    assert [shown_answer.row for shown_answer in shown if shown_answer.truth == shown_answer.predicted] == [
+        2,
+        12,
+        22,
+        32,
+    ]
+    assert [shown_answer.row for shown_answer in shown if shown_answer.truth != shown_answer.predicted] == [90, 92]
+    assert [shown_answer.row for shown_answer in shown].index(90) not in (0, len(shown) - 1)
