@@ -1,14 +1,16 @@
 """A request, or the opening of a WebSocket, given straight to an ASGI application."""
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import wraps
 from typing import Any, TypeVar
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 Told = TypeVar("Told")
+Story = Callable[..., Coroutine[Any, Any, None]]
 
 
 @dataclass
@@ -29,6 +31,28 @@ async def inner(scope: Scope, receive: Receive, send: Send) -> None:
         pass
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b"the app"})
+
+
+class Clock:
+    """Goes on as a test says."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Waiting:
+    """Stands for Streamlit as `inner` does, and answers nothing before `go_on` is set."""
+
+    def __init__(self) -> None:
+        self.go_on = asyncio.Event()
+        self.came: list[Scope] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.came.append(scope)
+        await self.go_on.wait()
+        await inner(scope, receive, send)
 
 
 async def aask(
@@ -90,6 +114,16 @@ async def aask(
 def ask(app: ASGIApp, target: str = "/", **how: Any) -> Answer:
     """`aask`, for a test that asks one thing at a time."""
     return run(aask(app, target, **how))
+
+
+def story(test: Story) -> Callable[..., None]:
+    """A test that is a coroutine; `run` runs it."""
+
+    @wraps(test)
+    def whole(*fixtures: object, **more: object) -> None:
+        run(test(*fixtures, **more))
+
+    return whole
 
 
 def run(story: Coroutine[Any, Any, Told]) -> Told:

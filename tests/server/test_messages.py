@@ -10,7 +10,7 @@ from streamlit.proto.BackMsg_pb2 import BackMsg, DeferredFileRequestPayload, Ins
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 
-from tests.server.asking import inner, run
+from tests.server.asking import Clock, inner, run
 from ui.server import messages
 from ui.server.messages import MOST_PARTS, Messages
 
@@ -101,13 +101,6 @@ def test_a_page_may_name_as_many_files_as_an_upload_has_and_no_message_has_many_
         message.rerun_script.page_name = "Data"
         arrived, (answer,) = _told(message.SerializeToString())
         assert (arrived, answer["code"]) == ([], 1009)
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def test_a_session_that_sends_messages_as_fast_as_it_can_is_told_and_ends() -> None:

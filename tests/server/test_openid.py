@@ -7,7 +7,7 @@ from starlette.types import Receive, Scope, Send
 from streamlit.web.server.server_util import get_cookie_secret
 from streamlit.web.server.starlette.starlette_app_utils import create_signed_value
 
-from tests.server.asking import aask, ask, inner, run
+from tests.server.asking import aask, ask, inner, story
 from ui.server import openid
 
 ALLOWED = ("ann@example.org", "@Office.example")
@@ -68,29 +68,26 @@ def test_a_cookie_of_somebody_else_s_making_is_none() -> None:
     assert ask(app, headers={"cookie": "_streamlit_user=ann"}).status == 401
 
 
-def test_who_logs_out_is_out_in_every_tab() -> None:
+@story
+async def test_who_logs_out_is_out_in_every_tab() -> None:
     login, other = cookie(nonce="one"), cookie(nonce="two")
+    heard: list[str] = []
 
-    async def story() -> list[str]:
-        heard: list[str] = []
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await inner(scope, receive, send)
+            return
+        heard.append((await receive())["type"])
+        for path in ("/logout", "/auth/logout"):
+            await aask(guard, path, headers=login)
+        assert (await aask(guard, headers=login)).status == 200, "a picture or a link logs nobody out"
+        left = await aask(guard, "/logout", method="POST", headers=login)
+        assert (left.status, left.headers["location"]) == (303, "auth/logout")
+        assert (await aask(guard, "/auth/logout", headers=login)).body == "the app"
+        heard.append((await receive())["type"])
 
-        async def app(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] == "http":
-                await inner(scope, receive, send)
-                return
-            heard.append((await receive())["type"])
-            for path in ("/logout", "/auth/logout"):
-                await aask(guard, path, headers=login)
-            assert (await aask(guard, headers=login)).status == 200, "a picture or a link logs nobody out"
-            left = await aask(guard, "/logout", method="POST", headers=login)
-            assert (left.status, left.headers["location"]) == (303, "auth/logout")
-            assert (await aask(guard, "/auth/logout", headers=login)).body == "the app"
-            heard.append((await receive())["type"])
-
-        guard = openid.OpenId(app, ())
-        await aask(guard, "/_stcore/stream", websocket=True, headers=login, body=[b"one", b"two"])
-        assert (await aask(guard, headers=login)).status == 401
-        assert (await aask(guard, headers=other)).status == 200
-        return heard
-
-    assert run(story()) == ["websocket.receive", "websocket.disconnect"]
+    guard = openid.OpenId(app, ())
+    await aask(guard, "/_stcore/stream", websocket=True, headers=login, body=[b"one", b"two"])
+    assert (await aask(guard, headers=login)).status == 401
+    assert (await aask(guard, headers=other)).status == 200
+    assert heard == ["websocket.receive", "websocket.disconnect"]

@@ -7,18 +7,11 @@ from urllib.parse import quote
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from tests.server.asking import Answer, aask, ask, inner, run
+from tests.server.asking import Answer, Clock, aask, ask, inner, story
 from ui.server.password import Attempts, Password, signing_key
 
 SECRET = "correct horse battery staple"
 HTML = {"accept": "text/html,application/xhtml+xml"}
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -101,26 +94,23 @@ def test_a_login_lasts_over_a_restart_and_not_over_a_new_password(app: Password,
     assert (store / "login.key").stat().st_mode & 0o077 == 0
 
 
-def test_who_logs_out_is_out_in_every_tab(app: Password) -> None:
+@story
+async def test_who_logs_out_is_out_in_every_tab(app: Password) -> None:
     login = cookie_of(typed(app, SECRET))
+    heard: list[str] = []
 
-    async def story() -> list[str]:
-        heard: list[str] = []
+    async def tab(scope: Scope, receive: Receive, send: Send) -> None:
+        heard.append((await receive())["type"])
+        assert (await aask(app, "/logout", headers=login)).body == "the app", "a picture or a link logs nobody out"
+        left = await aask(app, "/logout", method="POST", headers=login)
+        assert left.status == 303
+        assert "max-age=0" in left.headers["set-cookie"].lower()
+        heard.append((await receive())["type"])
 
-        async def tab(scope: Scope, receive: Receive, send: Send) -> None:
-            heard.append((await receive())["type"])
-            assert (await aask(app, "/logout", headers=login)).body == "the app", "a picture or a link logs nobody out"
-            left = await aask(app, "/logout", method="POST", headers=login)
-            assert left.status == 303
-            assert "max-age=0" in left.headers["set-cookie"].lower()
-            heard.append((await receive())["type"])
-
-        open_tab = Password(tab, SECRET, app.key, app.attempts, ended=app.ended)
-        await aask(open_tab, "/_stcore/stream", websocket=True, headers=login, body=[b"one", b"two"])
-        return heard
-
-    assert run(story()) == ["websocket.receive", "websocket.disconnect"]
-    assert ask(app, headers=login).status == 401
+    open_tab = Password(tab, SECRET, app.key, app.attempts, ended=app.ended)
+    await aask(open_tab, "/_stcore/stream", websocket=True, headers=login, body=[b"one", b"two"])
+    assert heard == ["websocket.receive", "websocket.disconnect"]
+    assert (await aask(app, headers=login)).status == 401
     assert ask(app, headers=cookie_of(typed(app, SECRET))).status == 200
 
 

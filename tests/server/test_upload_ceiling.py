@@ -16,7 +16,7 @@ from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileMan
 from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 
 from tests.browser.conftest import serving
-from tests.server.asking import Answer, aask, ask, inner, run
+from tests.server.asking import Answer, Waiting, aask, ask, inner, story
 from tests.server.visiting import visiting
 from ui.server import upload_ceiling
 from ui.server.upload_ceiling import Pace, UploadCeiling
@@ -60,103 +60,70 @@ def _put(
     return asyncio.ensure_future(aask(app, path, method="PUT", headers=headers, **how))
 
 
-def test_what_is_still_on_its_way_counts_and_no_byte_of_the_rest_is_read() -> None:
-    async def story() -> None:
-        arrived = asyncio.Event()
-        started: list[str] = []
-
-        async def slow(scope: Scope, receive: Receive, send: Send) -> None:
-            started.append(scope["path"])
-            await arrived.wait()
-            await inner(scope, receive, send)
-
-        app = UploadCeiling(slow, session=10 * MB, total=20 * MB)
-        first = _put(app, "a", 8 * MB)
-        second = _put(app, "b", 9 * MB, client="203.0.113.2")
-        await asyncio.sleep(0)
-        assert len(started) == 2
-        assert (await _put(app, "a", 3 * MB)).status == 413
-        waiting = await _put(app, "c", 4 * MB, client="203.0.113.3")
-        assert (waiting.status, waiting.headers["retry-after"]) == (503, "60")
-        assert len(started) == 2
-        arrived.set()
-        assert [(await first).status, (await second).status] == [200, 200]
-        assert (await _put(app, "c", 4 * MB, client="203.0.113.3")).status == 200
-
-    run(story())
+@story
+async def test_what_is_still_on_its_way_counts_and_no_byte_of_the_rest_is_read() -> None:
+    slow = Waiting()
+    app = UploadCeiling(slow, session=10 * MB, total=20 * MB)
+    first = _put(app, "a", 8 * MB)
+    second = _put(app, "b", 9 * MB, client="203.0.113.2")
+    await asyncio.sleep(0)
+    assert len(slow.came) == 2
+    assert (await _put(app, "a", 3 * MB)).status == 413
+    waiting = await _put(app, "c", 4 * MB, client="203.0.113.3")
+    assert (waiting.status, waiting.headers["retry-after"]) == (503, "60")
+    assert len(slow.came) == 2
+    slow.go_on.set()
+    assert [(await first).status, (await second).status] == [200, 200]
+    assert (await _put(app, "c", 4 * MB, client="203.0.113.3")).status == 200
 
 
-def _streamlit(monkeypatch: pytest.MonkeyPatch) -> MemoryUploadedFileManager:
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch) -> MemoryUploadedFileManager:
     """Where Streamlit keeps files, as the ceiling finds it after the first upload."""
-    kept = MemoryUploadedFileManager("")
-    there = SimpleNamespace(exists=lambda: True, get_instance=lambda: SimpleNamespace(uploaded_file_mgr=kept))
+    files = MemoryUploadedFileManager("")
+    there = SimpleNamespace(exists=lambda: True, get_instance=lambda: SimpleNamespace(uploaded_file_mgr=files))
     monkeypatch.setattr(upload_ceiling, "runtime", there)
     monkeypatch.setattr(upload_ceiling, "_tell", lambda session, text: None)
-    assert (
-        ask(
-            UploadCeiling(inner, session=MB, total=MB),
-            "/_stcore/upload_file/a/b",
-            method="PUT",
-            headers={"content-length": "1"},
-        ).status
-        == 200
-    )
-    return kept
+    app = UploadCeiling(inner, session=MB, total=MB)
+    ask(app, "/_stcore/upload_file/a/b", method="PUT", headers={"content-length": "1"})
+    return files
 
 
-def test_a_file_that_is_sent_several_times_at_once_counts_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = _streamlit(monkeypatch)
-
-    async def story() -> None:
-        arrived = asyncio.Event()
-
-        async def slow(scope: Scope, receive: Receive, send: Send) -> None:
-            await arrived.wait()
-            await inner(scope, receive, send)
-
-        app = UploadCeiling(slow, session=10 * MB, total=20 * MB)
-        kept.add_file("a", UploadedFileRec("file", "cup.jpg", "image/jpeg", bytes(3 * MB)))
-        reading = [_put(app, "a", 3 * MB, file="file") for _ in range(3)]
-        await asyncio.sleep(0)
-        arrived.set()
-        assert [(await task).status for task in reading] == [200, 200, 413]
-
-    run(story())
+@story
+async def test_a_file_that_is_sent_several_times_at_once_counts_each_time(kept: MemoryUploadedFileManager) -> None:
+    slow = Waiting()
+    app = UploadCeiling(slow, session=10 * MB, total=20 * MB)
+    kept.add_file("a", UploadedFileRec("file", "cup.jpg", "image/jpeg", bytes(3 * MB)))
+    reading = [_put(app, "a", 3 * MB, file="file") for _ in range(3)]
+    await asyncio.sleep(0)
+    slow.go_on.set()
+    assert [(await task).status for task in reading] == [200, 200, 413]
 
 
-def test_a_name_with_a_nul_is_kept_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_with_a_nul_is_kept_without_it(kept: MemoryUploadedFileManager) -> None:
     """Streamlit raises an error for such a name, which ended in a traceback in the log."""
-    kept = _streamlit(monkeypatch)
     kept.add_file("a", UploadedFileRec("file", "c\0up.jpg", "image/jpeg", b""))
     (file,) = kept.get_files("a", ["file"])
     enforce_filename_restriction(file.name, [".jpg"])
     assert file.name == "c up.jpg"
 
 
-def test_visitors_from_one_place_leave_room_for_the_others() -> None:
-    async def story() -> None:
-        arrived = asyncio.Event()
-
-        async def slow(scope: Scope, receive: Receive, send: Send) -> None:
-            await arrived.wait()
-            await inner(scope, receive, send)
-
-        app = UploadCeiling(slow, session=5 * MB, total=20 * MB)
-        many = [_put(app, f"session-{number}", 5 * MB) for number in range(2)]
-        await asyncio.sleep(0)
-        refused = await _put(app, "session-3", 5 * MB)
-        assert refused.status == 503
-        assert "your network" in refused.body
-        other = _put(app, "somebody", 5 * MB, client="198.51.100.9")
-        await asyncio.sleep(0)
-        arrived.set()
-        assert [(await task).status for task in (*many, other)] == [200, 200, 200]
-
-    run(story())
+@story
+async def test_visitors_from_one_place_leave_room_for_the_others() -> None:
+    slow = Waiting()
+    app = UploadCeiling(slow, session=5 * MB, total=20 * MB)
+    many = [_put(app, f"session-{number}", 5 * MB) for number in range(2)]
+    await asyncio.sleep(0)
+    refused = await _put(app, "session-3", 5 * MB)
+    assert refused.status == 503
+    assert "your network" in refused.body
+    other = _put(app, "somebody", 5 * MB, client="198.51.100.9")
+    await asyncio.sleep(0)
+    slow.go_on.set()
+    assert [(await task).status for task in (*many, other)] == [200, 200, 200]
 
 
-def test_small_files_count_with_their_names_and_are_limited_in_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = _streamlit(monkeypatch)
+def test_small_files_count_with_their_names_and_are_limited_in_number(kept: MemoryUploadedFileManager) -> None:
     app = UploadCeiling(inner, session=MB, total=2 * MB, files=100)
 
     def status(session: str) -> int | None:
@@ -201,40 +168,39 @@ def test_a_slow_line_is_waited_for_and_a_large_upload_that_would_take_the_day_is
     assert pace.left(size=4 * MB, came=MB, seconds=300) < 0
 
 
-def test_a_folder_whose_files_come_all_at_once_over_a_slow_line_is_taken() -> None:
-    files = 100
+@story
+async def test_a_folder_whose_files_come_all_at_once_over_a_slow_line_is_taken() -> None:
+    files, passed, loop = 100, 0.0, asyncio.get_running_loop()
+    together, monotonic = asyncio.Barrier(files), loop.time
+    loop.time = lambda: monotonic() + passed  # type: ignore[method-assign]
 
-    async def story() -> list[int | None]:
-        loop, passed, together = asyncio.get_running_loop(), 0.0, asyncio.Barrier(files)
-        monotonic = loop.time
-        loop.time = lambda: monotonic() + passed  # type: ignore[method-assign]
+    app = UploadCeiling(inner, session=10 * MB, total=20 * MB)
 
-        app = UploadCeiling(inner, session=10 * MB, total=20 * MB)
+    async def slow_line(scope: Scope, receive: Receive, send: Send) -> None:
+        async def part() -> Message:
+            nonlocal passed
+            if await together.wait() == 0:
+                passed += 20
+            return await receive()
 
-        async def slow_line(scope: Scope, receive: Receive, send: Send) -> None:
-            async def part() -> Message:
-                nonlocal passed
-                if await together.wait() == 0:
-                    passed += 20
-                return await receive()
+        await app(scope, part, send)
 
-            await app(scope, part, send)
-
-        how: dict[str, Any] = {"method": "PUT", "headers": {"content-length": "48000"}, "body": [bytes(4_000)] * 12}
-        uploads = (aask(slow_line, f"/_stcore/upload_file/a/{number}", **how) for number in range(files))
-        return [answer.status for answer in await asyncio.gather(*uploads)]
-
-    assert run(story()) == [200] * files
+    how: dict[str, Any] = {"method": "PUT", "headers": {"content-length": "48000"}, "body": [bytes(4_000)] * 12}
+    uploads = (aask(slow_line, f"/_stcore/upload_file/a/{number}", **how) for number in range(files))
+    assert [answer.status for answer in await asyncio.gather(*uploads)] == [200] * files
 
 
-def test_an_upload_that_does_not_hold_to_its_size_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("path", "method", "headers", "status"),
+    [
+        ("/_stcore/upload_file/a/b", "PUT", {"content-length": "10", "transfer-encoding": "chunked"}, 400),
+        ("/_stcore/upload_file/a/b", "PUT", {}, 411),
+        ("/_stcore/upload_file/a/b", "DELETE", {}, 200),
+        ("/anything", "PUT", {}, 200),
+    ],
+)
+def test_an_upload_that_does_not_say_its_size_is_refused(
+    path: str, method: str, headers: dict[str, str], status: int
+) -> None:
     app = UploadCeiling(inner, session=MB, total=MB)
-    headers = {"content-length": "10", "transfer-encoding": "chunked"}
-    assert ask(app, "/_stcore/upload_file/a/b", method="PUT", headers=headers).status == 400
-
-
-def test_an_upload_without_its_size_is_refused() -> None:
-    app = UploadCeiling(inner, session=MB, total=MB)
-    assert ask(app, "/_stcore/upload_file/a/b", method="PUT").status == 411
-    assert ask(app, "/_stcore/upload_file/a/b", method="DELETE").status == 200
-    assert ask(app, "/anything", method="PUT").status == 200
+    assert ask(app, path, method=method, headers=headers).status == status
