@@ -71,11 +71,6 @@ def test_train_says_on_which_gpu_it_was(trained: Trained, capsys: pytest.Capture
     assert " s on NVIDIA L4 (GPU-1), " in capsys.readouterr().out
 
 
-def test_train_says_its_stages_on_stderr(trained: Trained) -> None:
-    assert len(trained.stderr.strip().splitlines()) >= 3
-    assert "Traceback" not in trained.stderr
-
-
 def test_the_strategy_that_was_taken_is_explained_with_the_price_of_a_longer_one(
     trained: Trained, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """Fixtures of the run tests: a workspace, jobs with work of the tests' own, and patience with a limit."""
 
 import copy
+import errno
 import importlib.util
 import os
 import signal
@@ -23,7 +24,7 @@ from tests.runs.executors import InProcess, by
 from tests.training.twin import finish
 from tl_core import hardware
 from tl_core.documents.arrays import Checkpoint
-from tl_core.documents.events import Failure, Notice
+from tl_core.documents.events import EpochEnded, Failure, Notice, StageStarted
 from tl_core.models.build import build
 from tl_core.models.graphs.export import exported_backbone
 from tl_core.models.metadata.timm_network import describe_network
@@ -46,13 +47,13 @@ SMALL = "test_efficientnet"
 """A network of timm's for tests, of 100,000 parameters: it learns and is written as a graph in a third of the time."""
 TOKEN = "0123456789abcdef" * 2
 HERE = InProcess({"ingest": scratch.do, "train": scratch.do})
+NO_SPACE = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def running(process: int) -> bool:
     """Whether a process of that id runs; one that has ended and was not waited for yet does not."""
-    status = Path(f"/proc/{process}/status")
     with suppress(FileNotFoundError, ProcessLookupError):
-        return "\nState:\tZ" not in status.read_text()
+        return "\nState:\tZ" not in Path(f"/proc/{process}/status").read_text()
     return False
 
 
@@ -87,8 +88,7 @@ def kept_run(once: Once, kept: Path) -> Path:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("GRAFT_STORE", str(root / "store"))
             workspace = Store(root / "store").workspace(TOKEN)
-            pets = jobs.submit_ingest(workspace, source_kind="folder", source=root / "pictures", name="Pets")
-            assert ended(pets) == "succeeded"
+            pets = read(workspace, root / "pictures")
             assert ended(jobs.submit_training(workspace, pets, image_size=SIZE, seed=3)) == "succeeded"
 
     return once("kept-run", make)
@@ -140,15 +140,13 @@ def pets(kept: Path, kept_run: Path, store: Path, monkeypatch: pytest.MonkeyPatc
     """This test's own copy of the pets of `kept_run`: sixty pictures, and what its run left in the cache."""
     monkeypatch.setenv("GRAFT_WEIGHTS_DIR", str(kept / "weights"))
     lend(kept_run / "store", store)
-    (found,) = Store(store).workspace(TOKEN).datasets()
-    return found
+    return Store(store).workspace(TOKEN).datasets()[0]
 
 
 @pytest.fixture
 def pets_run(workspace: Workspace, pets: DatasetFolder) -> RunFolder:
     """A finished run on the pets: a head fitted on the embedded backbone, seed 3."""
-    (found,) = workspace.runs()
-    return found
+    return workspace.runs()[0]
 
 
 def ended(job: JobFolder) -> str:
@@ -167,6 +165,24 @@ def failure(job: JobFolder) -> Failure:
 
 def notices(job: JobFolder) -> list[str]:
     return [event.message for event in job.events()[0] if isinstance(event, Notice)]
+
+
+def titles(job: JobFolder) -> list[str]:
+    """What `job` did, one stage after the other."""
+    return [event.title for event in job.events()[0] if isinstance(event, StageStarted)]
+
+
+def epochs(job: JobFolder) -> list[int]:
+    """The epochs that `job` has ended."""
+    return [event.epoch for event in job.events()[0] if isinstance(event, EpochEnded)]
+
+
+def read(workspace: Workspace, source: Path, executor: Executor | None = None, **more: object) -> DatasetFolder:
+    """The pictures of a folder as a data set, read to the end by `executor`, or by a worker."""
+    given: dict[str, object] = {"source_kind": "folder", "name": "Pets", **more}
+    data = by(executor, jobs.submit_ingest, workspace, source=source, **given)
+    assert ended(data) == "succeeded"
+    return data
 
 
 def kill(process: int, job: JobFolder) -> None:
@@ -222,10 +238,10 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine
 
     def made(cards: dict[str, dict[str, object]], *, cuda: str | None = "13.0", driver: Driver | None = None) -> Path:
         package = write_torch(tmp_path, cards, cuda=cuda)
-        found = driver or Driver(*(FakeGpu(uuid, f"Card {uuid[-1]}") for uuid in cards))
-        write_driver(tmp_path, *found.cards)
+        seen = driver or Driver(*(FakeGpu(uuid, f"Card {uuid[-1]}") for uuid in cards))
+        write_driver(tmp_path, *seen.cards)
         torch = ModuleSpec("torch", None, origin=str(package / "__init__.py"))
-        monkeypatch.setitem(sys.modules, "pynvml", found)
+        monkeypatch.setitem(sys.modules, "pynvml", seen)
         monkeypatch.setenv("PYTHONPATH", str(tmp_path))
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: torch if name == "torch" else find(name))
@@ -249,10 +265,9 @@ def train(workspace: Workspace, dataset: DatasetFolder, place: Executor) -> Iter
     started: list[RunFolder] = []
 
     def start(does: str, *, executor: Executor | None = None, **options: object) -> RunFolder:
-        given: dict[str, object] = {"device": "cpu", **options}
-        run = by(executor, jobs.submit_training, workspace, dataset, name=does, **given)
-        started.append(run)
-        return run
+        asked: dict[str, object] = {"name": does, "device": "cpu", **options}
+        started.append(by(executor, jobs.submit_training, workspace, dataset, **asked))
+        return started[-1]
 
     yield start
     end_all(place, started)
@@ -275,8 +290,14 @@ def trained(workspace: Workspace, pets: DatasetFolder) -> Callable[..., RunFolde
     """`trained(epochs=1)` is a run on the pets with those options that was carried out in this process and succeeded."""
 
     def run(executor: Executor | None = None, **options: object) -> RunFolder:
-        place = executor or InProcess({"train": train_job})
-        run = by(place, jobs.submit_training, workspace, pets, image_size=SIZE, **options)
+        run = by(
+            executor or InProcess({"train": train_job}),
+            jobs.submit_training,
+            workspace,
+            pets,
+            image_size=SIZE,
+            **options,
+        )
         assert ended(run) == "succeeded"
         return run
 

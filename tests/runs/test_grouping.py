@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from tests.conftest import PictureFolder, lend
 from tests.data.work import finish, scene
-from tests.runs.conftest import ended
+from tests.runs.conftest import ended, read
 from tests.runs.executors import InProcess, by
 from tl_core.data.checks import findings
 from tl_core.data.pixel_arrays import origin
@@ -44,8 +45,7 @@ def test_a_copy_is_found_and_the_run_afterwards_looks_at_no_picture_again(
     shutil.copy(source / "cat" / "000.jpg", source / "cat" / "again.jpg")
     with (source / "cat" / "again.jpg").open("ab") as file:
         file.write(b"other bytes")
-    data = by(IN_PLACE, jobs.submit_ingest, workspace, source_kind="folder", source=source, name="Pets")
-    assert ended(data) == "succeeded"
+    data = read(workspace, source, IN_PLACE)
     manifest = data.manifest()
     assert manifest.grouped
     assert [image.name for image in manifest.images if image.group == 0] == ["cat/000.jpg", "cat/again.jpg"]
@@ -56,12 +56,13 @@ def test_a_copy_is_found_and_the_run_afterwards_looks_at_no_picture_again(
     stages = [event.stage for event in data.events()[0] if isinstance(event, StageStarted)]
     assert stages[-4:] == ["preparing", "features", "groups", "training"], "labels are judged last"
 
-    kept = {path: path.stat().st_ino for kind in ("pixels", "features") for path in (store / "cache" / kind).iterdir()}
+    def kept() -> dict[Path, int]:
+        return {path: path.stat().st_ino for path in (store / "cache").glob("[pf]*/*")}
+
+    before = kept()
     run = by(IN_PLACE, jobs.submit_training, workspace, data)
     assert ended(run) == "succeeded"
-    assert {
-        path: path.stat().st_ino for kind in ("pixels", "features") for path in (store / "cache" / kind).iterdir()
-    } == kept
+    assert kept() == before
     assert not [e for e in run.events()[0] if isinstance(e, Progress) and e.stage in ("preparing", "features")]
 
 
@@ -73,16 +74,7 @@ def test_the_same_pictures_under_the_same_names_are_compared_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     lend(exported(224), store / "cache")
-    dataset = by(
-        IN_PLACE,
-        jobs.submit_ingest,
-        workspace,
-        source_kind="folder",
-        source=picture_folder(),
-        name="Pets",
-        groups=False,
-    )
-    cache = Store.default().cache
+    dataset = read(workspace, picture_folder(), IN_PLACE, groups=False)
     compared: list[tuple[str, ...]] = []
 
     def find(
@@ -103,30 +95,18 @@ def test_the_same_pictures_under_the_same_names_are_compared_once(
     assert grouped(manifest) == ([], found)
     assert len(compared) == 1
 
-    renamed = manifest.images[0].model_copy(update={"name": "cat/copy of 1.jpg"})
-    grouped(manifest.model_copy(update={"images": (renamed, *manifest.images[1:])}))
-    assert compared[1][0] == "cat/copy of 1.jpg"
-
-    relabelled = manifest.images[0].model_copy(update={"label": 1})
-    grouped(manifest.model_copy(update={"images": (relabelled, *manifest.images[1:])}))
+    for changed in ({"name": "cat/copy of 1.jpg"}, {"label": 1}):
+        first = manifest.images[0].model_copy(update=changed)
+        grouped(manifest.model_copy(update={"images": (first, *manifest.images[1:])}))
     assert len(compared) == 3, "how well pictures of different classes fit is part of the search"
 
-    cache.forget(origin(manifest))
+    Store.default().cache.forget(origin(manifest))
     grouped(manifest)
     assert len(compared) == 4
 
 
 def test_who_does_not_want_groups_gets_none(workspace: Workspace, picture_folder: PictureFolder) -> None:
-    data = by(
-        IN_PLACE,
-        jobs.submit_ingest,
-        workspace,
-        source_kind="folder",
-        source=picture_folder(),
-        name="Pets",
-        groups=False,
-    )
-    assert ended(data) == "succeeded"
+    data = read(workspace, picture_folder(), IN_PLACE, groups=False)
     assert not data.manifest().grouped
     assert not (Store.default().cache.root / "pixels").exists()
 
@@ -135,13 +115,10 @@ def test_who_does_not_want_groups_gets_none(workspace: Workspace, picture_folder
 def test_where_they_cannot_be_looked_for_the_data_set_comes_without_and_says_why(
     why: str, dataset: DatasetFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unavailable(*asked: object) -> bool:
-        raise WeightsUnavailable("no weights.")
-
     if why == "memory":
         monkeypatch.setattr(grouping, "available_mb", lambda device: 300.0)
     else:
-        monkeypatch.setattr(grouping, "available", unavailable)
+        monkeypatch.setattr(grouping, "available", Mock(side_effect=WeightsUnavailable("no weights.")))
     manifest = dataset.manifest()
     events, found = finish(grouping.with_groups(dataset.path, manifest))
     assert found == manifest
@@ -156,9 +133,8 @@ def _labelled(labels: list[int]) -> tuple[Manifest, NDArray[np.float32]]:
         ImageEntry(sha256=f"{row:064x}", label=label, name=f"{row}.jpg", file="", width=9, height=9)
         for row, label in enumerate(labels)
     )
-    truth = np.arange(len(labels)) % 2
     noise = np.random.default_rng(0).normal(scale=0.3, size=(len(labels), 8))
-    features = (noise + 2 * np.eye(8)[truth]).astype(np.float32)
+    features = (noise + 2 * np.eye(8)[np.arange(len(labels)) % 2]).astype(np.float32)
     return Manifest(name="m", created=0, source="s", classes=("cat", "dog"), images=images), features
 
 
@@ -179,8 +155,7 @@ def test_a_picture_with_a_wrong_label_is_suspected_and_the_others_are_not() -> N
 @pytest.mark.parametrize("labels", [[0] * 20, [0] * 18 + [1] * 2], ids=["one class", "too few"])
 def test_what_no_run_can_start_on_is_not_judged(labels: list[int]) -> None:
     manifest, features = _labelled(labels)
-    events, found = finish(grouping.with_suspicions(manifest, features))
-    assert (events, found) == ([], manifest)
+    assert finish(grouping.with_suspicions(manifest, features)) == ([], manifest)
 
 
 def test_so_many_pictures_and_classes_that_it_takes_long_are_not_judged_and_that_is_said(

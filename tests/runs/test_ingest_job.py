@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from tests.conftest import until
-from tests.runs.conftest import ended, kill
+from tests.runs.conftest import ended, failure, kill, read
 from tests.runs.executors import KEEPING
-from tl_core.documents.events import Progress, StageStarted
+from tl_core.documents.events import Progress
 from tl_core.documents.manifest import Remedies
 from tl_core.errors import InUse, NotEnoughImages, SpecError
 from tl_core.runs.process import local
@@ -38,20 +38,22 @@ def many_large(tmp_path: Path) -> Path:
     return tmp_path / "large"
 
 
+def _require_files(data: DatasetFolder) -> None:
+    for entry in data.manifest().images:
+        assert data.image(entry).is_file()
+        assert data.thumbnail(entry).is_file()
+
+
 def test_a_folder_becomes_a_data_set(workspace: Workspace, picture_folder: Pictures) -> None:
     source = picture_folder({"cat": 12, "dog": 10})
     (source / "cat" / "broken.jpg").write_bytes(b"\xff\xd8\xff not much of a picture")
-    dataset = jobs.submit_ingest(workspace, source_kind="folder", source=source, name="Pets")
-    assert ended(dataset) == "succeeded"
+    dataset = read(workspace, source)
     manifest = dataset.manifest()
     assert manifest.counts() == {"cat": 12, "dog": 10}
     assert [refusal.file for refusal in manifest.refused] == ["cat/broken.jpg"]
-    for entry in manifest.images:
-        assert dataset.image(entry).is_file()
-        assert dataset.thumbnail(entry).is_file()
+    _require_files(dataset)
     assert not (dataset.path / "staging").exists()
     assert dataset.status().seconds["ingest"] > 0
-    assert any(isinstance(event, StageStarted) for event in dataset.events()[0])
     assert len(list(source.glob("*/*"))) == 23
     assert workspace.datasets() == [dataset]
 
@@ -62,12 +64,10 @@ def test_an_upload_is_removed_once_it_was_read_and_a_folder_of_the_users_own_nev
     source = picture_folder()
     upload = workspace.staging()
     zipped = Path(shutil.make_archive(str(upload / "photos"), "zip", source))
-    dataset = jobs.submit_ingest(workspace, source_kind="zip", source=zipped, name="photos", remove_source=True)
-    assert ended(dataset) == "succeeded"
+    dataset = read(workspace, zipped, source_kind="zip", remove_source=True)
     assert dataset.manifest().counts() == {"cat": 12, "dog": 12}
     assert not upload.exists()
-    again = jobs.submit_ingest(workspace, source_kind="folder", source=source, name="own", remove_source=True)
-    assert ended(again) == "succeeded"
+    read(workspace, source, remove_source=True)
     assert len(list(source.glob("*/*.jpg"))) == 24
 
 
@@ -78,8 +78,7 @@ def test_a_folder_without_pictures_fails_in_words_and_its_upload_goes(workspace:
         workspace, source_kind="folder", source=upload / "empty", name="empty", remove_source=True
     )
     assert ended(dataset).startswith("failed: ")
-    failure = dataset.status().failure
-    assert failure.exit_code == 2
+    assert failure(dataset).exit_code == 2
     assert "Traceback" not in dataset.log()
     assert not upload.exists()
 
@@ -99,10 +98,7 @@ def test_an_ingest_that_is_killed_leaves_no_half_data_set_and_no_pictures(
 def test_what_it_left_is_removed_also_where_a_child_of_the_killed_worker_holds_the_lock_a_moment_longer(
     workspace: Workspace, picture_folder: Pictures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dataset = jobs.submit_ingest(
-        workspace, source_kind="folder", source=picture_folder({"cat": 3, "dog": 3}), name="Pets"
-    )
-    assert ended(dataset) == "succeeded"
+    dataset = read(workspace, picture_folder({"cat": 3, "dog": 3}))
     dataset.manifest_file.unlink()
     looks = [True, True]
     monkeypatch.setattr(DatasetFolder, "alive", lambda _: bool(looks and looks.pop()))
@@ -112,11 +108,7 @@ def test_what_it_left_is_removed_also_where_a_child_of_the_killed_worker_holds_t
 
 @pytest.fixture
 def pets(workspace: Workspace, picture_folder: Pictures) -> DatasetFolder:
-    data = jobs.submit_ingest(
-        workspace, source_kind="folder", source=picture_folder({"cat": 12, "dog": 3}), name="Pets"
-    )
-    assert ended(data) == "succeeded"
-    return data
+    return read(workspace, picture_folder({"cat": 12, "dog": 3}))
 
 
 def _held(data: DatasetFolder) -> tuple[object, ...]:
@@ -133,15 +125,11 @@ def test_an_upload_is_added_to_a_data_set_as_its_next_version(
     before = pets.manifest()
     upload = workspace.staging()
     more = picture_folder({"cat": 12, "dog": 12, "fox": 5}, root=upload / "folder")
-    again = jobs.submit_ingest(workspace, source_kind="folder", source=more, name="Pets", remove_source=True, onto=pets)
-    assert again == pets
-    assert ended(pets) == "succeeded"
+    assert read(workspace, more, remove_source=True, onto=pets) == pets
     assert not upload.exists()
     assert pets.manifest().counts() == {"cat": 12, "dog": 12, "fox": 5}
     assert (pets.number, pets.versions.made()[2].added, pets.name) == (2, 14, "Pets")
-    for entry in pets.manifest().images:
-        assert pets.image(entry).is_file()
-        assert pets.thumbnail(entry).is_file()
+    _require_files(pets)
     pets.versions.choose(1)
     assert pets.manifest() == before
     assert workspace.datasets() == [pets]
@@ -163,9 +151,7 @@ def test_adding_that_is_broken_off_leaves_the_data_set_as_it_was(
     assert pets.status().state == ("interrupted" if end == "kill" else "cancelled")
     until(lambda: not pets.versions.unpublished())
     assert _held(pets) == before
-    more = picture_folder({"dog": 5})
-    jobs.submit_ingest(workspace, source_kind="folder", source=more, name="Pets", onto=pets)
-    assert ended(pets) == "succeeded"
+    read(workspace, picture_folder({"dog": 5}), onto=pets)
     assert (pets.number, pets.manifest().counts()) == (2, {"cat": 12, "dog": 8})
 
 
@@ -175,7 +161,7 @@ def test_while_pictures_are_added_nobody_else_changes_or_deletes_the_data_set(
     def submit() -> DatasetFolder:
         return jobs.submit_ingest(workspace, source_kind="folder", source=tmp_path, name="Pets", onto=pets)
 
-    before = _held(pets)
+    read_first = pets.manifest()
     monkeypatch.setenv("GRAFT_EXECUTOR", KEEPING)
     submit()
     remedies = Remedies(leave_out=(pets.manifest().images[0].file,))
@@ -187,17 +173,13 @@ def test_while_pictures_are_added_nobody_else_changes_or_deletes_the_data_set(
     cancel(pets)
     assert pets.versions.apply(remedies) == 2
     pets.versions.choose(1)
-    assert _held(pets)[1] == before[1]
+    assert pets.manifest() == read_first
     pets.delete()
     with pytest.raises(SpecError):
         submit()
 
 
-def test_too_few_pictures_are_said_before_a_run_is_made(workspace: Workspace, picture_folder: Pictures) -> None:
-    dataset = jobs.submit_ingest(
-        workspace, source_kind="folder", source=picture_folder({"cat": 12, "dog": 3}), name="few"
-    )
-    assert ended(dataset) == "succeeded"
+def test_too_few_pictures_are_said_before_a_run_is_made(workspace: Workspace, pets: DatasetFolder) -> None:
     with pytest.raises(NotEnoughImages, match="dog"):
-        jobs.submit_training(workspace, dataset, device="cpu")
+        jobs.submit_training(workspace, pets, device="cpu")
     assert workspace.runs() == []

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Generator
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
 from tests.conftest import until
-from tests.runs.conftest import BOTH, SIZE, SMALL, end_all, ended, kill
+from tests.runs.conftest import BOTH, SIZE, SMALL, end_all, ended, epochs, failure, kill
 from tests.runs.executors import KEEPING, InProcess, Keeping, by
 from tests.runs.scratch import judge
 from tl_core.documents.events import EpochEnded, Event, Failure, Progress, StageStarted, Status
@@ -33,9 +34,8 @@ Race = Callable[..., RaceFolder]
 def race(workspace: Workspace, pets: DatasetFolder) -> Race:
     """Run a race on the pets to its end, in this process."""
 
-    def start(*strategies: str, **options: Any) -> RaceFolder:
-        asked = {"backbones": [SMALL], **OPTIONS, **options}
-        return by(HERE, races.submit_race, workspace, pets, strategies=strategies, **asked)
+    def start(*strategies: str) -> RaceFolder:
+        return by(HERE, races.submit_race, workspace, pets, strategies=strategies, backbones=[SMALL], **OPTIONS)
 
     return start
 
@@ -45,8 +45,7 @@ def _rows(race: RaceFolder) -> dict[str, Any]:
 
 
 def _run(race: RaceFolder, strategy: str) -> RunFolder:
-    (found,) = (run for run in race.parts() if run.exists and run.spec().strategy == strategy)
-    return found
+    return next(run for run in race.parts() if run.exists and run.spec().strategy == strategy)
 
 
 def test_a_race_gives_the_same_runs_and_numbers_as_runs_by_themselves(
@@ -78,11 +77,8 @@ def test_who_cannot_win_is_stopped_and_named_and_can_be_finished(race: Race) -> 
     assert (head.state, stopped.state, stopped.epochs, stopped.planned_epochs) == ("done", "stopped", 1, 2)
     assert stopped.val_interval[1] < head.val_interval[0]
     run = _run(raced, "full_fine_tuning")
-    said = (
-        f"Stopped after epoch 1 of 2: at best {stopped.val_accuracy:.0%} on 9 validation pictures, where the leader has "
-        f"{head.val_accuracy:.0%}."
-    )
-    assert stopped.reason == run.status().reason == said
+    assert stopped.reason == run.status().reason
+    assert stopped.reason.startswith(f"Stopped after epoch 1 of 2: at best {stopped.val_accuracy:.0%} on 9 validation")
     assert raced.status().state == "succeeded"
     assert (run.status().state, run.status().failure, run.can_finish()) == ("cancelled", None, True)
     by(HERE, jobs.go_on, run, "best")
@@ -157,11 +153,9 @@ def test_whoever_is_expected_to_be_done_first_begins_and_what_would_take_far_too
     raced = short(*contest.expected)
     assert contest.begun == ["feature_extraction", "bias_and_norm", "full_fine_tuning"]
     row = _rows(raced)["lp_ft"]
-    assert (row.state, row.reason) == (
-        "not_begun",
-        "Not begun: it would take about 5\u202fmin, and 70\u202fs were left.",
-    )
-    assert _run(raced, "lp_ft").status().reason == row.reason
+    assert row.state == "not_begun"
+    assert row.reason == _run(raced, "lp_ft").status().reason
+    assert row.reason == "Not begun: it would take about 5\u202fmin, and 70\u202fs were left."
     assert raced.status().state == "succeeded"
 
 
@@ -175,11 +169,8 @@ def test_when_the_time_is_up_the_one_at_work_ends_with_its_best_state_and_the_ot
     first, second = (_rows(raced)[way] for way in ("lp_ft", "full_fine_tuning"))
     run = _run(raced, "lp_ft")
     assert (first.state, first.epochs, run.status().state) == ("done", 4, "succeeded")
-    assert (
-        first.reason
-        == run.status().reason
-        == "Its time was up after epoch 4 of 5. It ended with its best state so far."
-    )
+    assert first.reason == run.status().reason
+    assert first.reason == "Its time was up after epoch 4 of 5. It ended with its best state so far."
     assert first.reason in run.log()
     assert run.best.read_text() == "state 4"
     assert (second.state, second.reason) == ("not_begun", "Not begun: the time was up.")
@@ -194,25 +185,22 @@ def test_a_run_that_had_learned_nothing_when_the_time_was_up_is_named(contest: C
     contest.does = {"feature_extraction": looks}
     raced = short("feature_extraction", "lp_ft")
     assert _rows(raced)["feature_extraction"].reason == "Stopped: the time was up before it had learned anything."
-    status = raced.status()
-    assert (status.state, status.failure.kind) == ("failed", "limit_reached")
-    assert status.failure.message.startswith("The time was up before any run had learned something.")
+    assert failure(raced).kind == "limit_reached"
+    assert failure(raced).message.startswith("The time was up before any run had learned something.")
 
 
 def test_the_race_goes_on_where_one_fails_is_cancelled_or_is_deleted(
     contest: Contest, short: Race, workspace: Workspace
 ) -> None:
     def is_cancelled(run: RunFolder) -> Generator[Event, None, None]:
-        waiting = [other for other in workspace.runs() if other.waits_in]
-        assert {other.status().state for other in waiting} == {"queued"}
-        for other in waiting:
-            if other.spec().strategy in ("surgical", "from_scratch"):
-                with pytest.raises(InUse):
-                    other.delete()
-                cancel(other)
-                assert other.status().state == "cancelled"
-            if other.spec().strategy == "surgical":
-                other.delete()
+        waiting = {other.spec().strategy: other for other in workspace.runs() if other.waits_in}
+        assert {other.status().state for other in waiting.values()} == {"queued"}
+        with pytest.raises(InUse):
+            waiting["surgical"].delete()
+        for other in (waiting["surgical"], waiting["from_scratch"]):
+            cancel(other)
+            assert other.status().state == "cancelled"
+        waiting["surgical"].delete()
         cancel(run)
         assert run.status().state == "cancelling"
         yield Progress(stage="training", done=1, total=2)
@@ -238,8 +226,7 @@ def test_the_race_goes_on_where_one_fails_is_cancelled_or_is_deleted(
 
 def test_a_race_of_which_all_failed_says_why(contest: Contest, short: Race) -> None:
     contest.does = {"lp_ft": contest.fails, "surgical": contest.fails}
-    status = short("lp_ft", "surgical").status()
-    assert (status.state, status.failure.message) == ("failed", "The weights are not on this machine.")
+    assert failure(short("lp_ft", "surgical")).message == "The weights are not on this machine."
 
 
 def test_one_can_be_finished_with_its_best_state_while_the_race_goes_on(contest: Contest, short: Race) -> None:
@@ -274,15 +261,22 @@ def _trains(run: RunFolder) -> bool:
     return run.status().state == "running" and run.best.is_file() and not run.finishing
 
 
-def test_cancel_ends_the_race_the_one_at_work_and_those_that_wait(real: RaceFolder) -> None:
+def test_cancel_ends_the_race_the_one_at_work_and_those_that_wait_and_then_it_can_be_deleted(
+    real: RaceFolder, workspace: Workspace
+) -> None:
     at_work = next(run for run in real.parts() if run.status().state == "running")
     until(at_work.best.is_file)
+    with pytest.raises(InUse):
+        real.delete()
     cancel(real)
     until(lambda: not real.alive())
     assert real.status().state == "cancelled"
     assert _states(real) == ["cancelled", "cancelled", "done"]
     assert at_work.can_finish()
     assert missing(real) == set()
+    real.delete()
+    assert sorted(run.status().state for run in workspace.runs()) == ["cancelled", "succeeded"], "but what never began"
+    assert workspace.races() == []
 
 
 @BOTH
@@ -291,8 +285,6 @@ def test_after_its_worker_was_killed_a_race_goes_on_with_what_is_missing(real: R
     before = done.status()
     kill(place.process(real), real)
     assert _states(real) == ["done", "interrupted", "interrupted"]
-    waited = next(run for run in real.parts() if run.waits_in)
-    assert waited.status().failure.message.startswith("Its race ended before its turn came.")
     jobs.go_on(real)
     until(lambda: "running" in _states(real))
     assert _states(real) == ["done", "running", "waiting"]
@@ -308,16 +300,6 @@ def test_after_its_worker_was_killed_a_race_goes_on_with_what_is_missing(real: R
         jobs.go_on(real)
 
 
-def test_a_race_that_is_deleted_takes_along_what_never_began(real: RaceFolder, workspace: Workspace) -> None:
-    with pytest.raises(InUse):
-        real.delete()
-    cancel(real)
-    until(lambda: not real.alive())
-    real.delete()
-    assert sorted(run.status().state for run in workspace.runs()) == ["cancelled", "succeeded"]
-    assert workspace.races() == []
-
-
 @pytest.mark.slow
 def test_a_race_that_was_killed_goes_on_from_the_checkpoint_with_the_same_numbers(
     workspace: Workspace, pets: DatasetFolder, monkeypatch: pytest.MonkeyPatch
@@ -328,18 +310,12 @@ def test_a_race_that_was_killed_goes_on_from_the_checkpoint_with_the_same_number
     assert ended(alone) == "succeeded"
     started = races.submit_race(workspace, pets, strategies=ways, backbones=[SMALL], budget=3000, **options)
     run = next(run for run in started.parts() if run.spec().strategy == ways[1])
-    until(
-        lambda: (
-            run.checkpoint_file.is_file()
-            and any(isinstance(event, EpochEnded) and event.epoch for event in run.events()[0])
-        )
-    )
+    until(lambda: run.checkpoint_file.is_file() and any(epochs(run)))
     kill(chosen().process(started), started)
     assert run.status().state == "interrupted"
     jobs.go_on(started)
     assert ended(started) == "succeeded"
-    resumed = run.status().resumed
-    assert resumed.epoch
+    assert run.status().resumed.epoch
     assert run.report() == alone.report()
 
 
@@ -435,10 +411,7 @@ def test_a_race_goes_on_with_what_was_interrupted_from_its_checkpoint(
 def test_a_race_that_cannot_be_submitted_leaves_nothing(
     elsewhere: None, workspace: Workspace, dataset: DatasetFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(executor: Keeping, job: object, **more: object) -> None:
-        raise LimitReached("No.")
-
-    monkeypatch.setattr(Keeping, "submit", full)
+    monkeypatch.setattr(Keeping, "submit", Mock(side_effect=LimitReached("No.")))
     with pytest.raises(LimitReached):
         races.submit_race(workspace, dataset, strategies=WAYS, device="cpu")
     assert (workspace.races(), workspace.runs()) == ([], [])
@@ -448,20 +421,21 @@ def test_what_runs_in_a_race_follows_from_what_is_named() -> None:
     assert [(one["backbone"], one["strategy"]) for one in races.named({}, ["a", "b", "a"], ["x", "y"])] == [
         ("x", "a"), ("x", "b"), ("y", "a"), ("y", "b"),
     ]  # fmt: skip
-    assert [one["strategy"] for one in races.named({}, [], [])] == list(races.STRATEGIES)
-    assert [one["strategy"] for one in races.named({}, [], ["x"])] == list(races.STRATEGIES)
-    assert [one["strategy"] for one in races.named({}, [], ["x", "y"])] == [None, None]
-    with pytest.raises(SpecError, match="this would be 1"):
-        races.named({}, ["a"], ["x"])
-    with pytest.raises(SpecError, match="this would be 25"):
-        races.named({}, list("abcde"), list("vwxyz"))
+    for backbones, strategies in (
+        ([], list(races.STRATEGIES)),
+        (["x"], list(races.STRATEGIES)),
+        (["x", "y"], [None, None]),
+    ):
+        assert [one["strategy"] for one in races.named({}, [], backbones)] == strategies
+    for strategies, backbones, count in (("a", "x", 1), ("abcde", "vwxyz", 25)):
+        with pytest.raises(SpecError, match=f"this would be {count}"):
+            races.named({}, list(strategies), list(backbones))
 
 
 def test_a_race_takes_no_longer_than_a_job_may(monkeypatch: pytest.MonkeyPatch) -> None:
     assert races.require_budget(1e6) == 1e6
     monkeypatch.setenv("GRAFT_JOB_HOURS", "1")
     assert races.require_budget(3240) == 3240
-    with pytest.raises(SpecError, match="at most 54\u202fmin"):
-        races.require_budget(3241)
-    with pytest.raises(SpecError, match="takes more than none"):
-        races.require_budget(0)
+    for seconds, words in ((3241, "at most 54\u202fmin"), (0, "takes more than none")):
+        with pytest.raises(SpecError, match=words):
+            races.require_budget(seconds)

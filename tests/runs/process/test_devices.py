@@ -10,7 +10,7 @@ from tests.gpus import L4, T4, Driver, FakeGpu
 from tests.runs.conftest import Machine, forget
 from tl_core import locks
 from tl_core.documents.gpu_card import Card
-from tl_core.errors import DeviceError, UnknownName
+from tl_core.errors import DeviceError
 from tl_core.runs.process import devices
 
 P100 = {"capability": (6, 0), "precisions": []}
@@ -150,11 +150,6 @@ def test_what_is_expected_of_mixed_cards_is_that_of_the_card_that_a_job_would_ta
     forget()
     assert expected()[:2] == ("cuda: Card-2", "bfloat16"), "in a job it is the job's own"
     locks.release(taken for taken in held if taken is not None)
-
-
-def test_an_unknown_device_is_named_with_the_known_ones() -> None:
-    with pytest.raises(UnknownName, match="cpu"):
-        devices.resolve_device("tpu")
 
 
 @pytest.mark.parametrize(

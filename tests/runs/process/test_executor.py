@@ -11,7 +11,7 @@ import pytest
 from tests.runs.conftest import HERE
 from tests.runs.executors import KEEPING, Keeping
 from tl_core import locks
-from tl_core.documents.tasks import DescribeSpec, RankSpec
+from tl_core.documents.tasks import DescribeSpec
 from tl_core.errors import DiskFull, InUse, SpecError, UnknownName
 from tl_core.runs.process import executor
 from tl_core.runs.process.executor import EXECUTORS, cancel, chosen, forget_lost
@@ -75,17 +75,6 @@ def test_a_job_that_waits_in_an_executor_is_seen_as_waiting_by_whoever_reads_its
     assert workspace.runs() == []
     dataset.delete()
     assert workspace.datasets() == []
-
-
-def test_the_data_set_of_a_question_that_waits_is_not_deleted(
-    workspace: Workspace, dataset: DatasetFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("GRAFT_EXECUTOR", KEEPING)
-    question = ask(workspace, RankSpec(workspace=workspace.token, dataset=dataset.id, backbones=("resnet18",)))
-    with pytest.raises(InUse, match="needs"):
-        dataset.delete()
-    cancel(question)
-    dataset.delete()
 
 
 def test_a_job_that_its_executor_lost_is_interrupted(waiting: RunFolder) -> None:

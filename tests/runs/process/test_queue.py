@@ -37,15 +37,6 @@ def _times(run: JobFolder) -> tuple[float, float]:
     return float(begun), float(end)
 
 
-def test_jobs_run_one_at_a_time_in_the_order_in_which_they_were_asked_for(train: Train) -> None:
-    runs = [train("half second") for _ in range(4)]
-    for run in runs:
-        list(jobs.follow(run))
-    times = [_times(run) for run in runs]
-    assert times == sorted(times)
-    assert all(begun >= end for (_, end), (begun, _) in itertools.pairwise(times))
-
-
 @pytest.mark.usefixtures("place")
 def test_two_apps_on_one_store_never_train_at_once(workspace: Workspace, dataset: DatasetFolder) -> None:
     program = (

@@ -338,16 +338,6 @@ def test_a_folder_that_somebody_else_removes_at_the_same_moment_is_removed(
     assert not dataset.path.exists()
 
 
-def test_a_workspace_with_a_live_job_is_not_deleted_at_all(workspace: Workspace, dataset: DatasetFolder) -> None:
-    busy = _read(workspace)
-    with locks.holding(busy.lock):
-        with pytest.raises(InUse, match="still at work"):
-            workspace.delete()
-        assert set(workspace.datasets()) == {busy, dataset}
-    workspace.delete()
-    assert not workspace.exists
-
-
 def test_a_folder_that_is_no_job_says_so(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     assert not run.alive()

@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
 from tests.conftest import PictureFolder, lend
 from tests.data.work import scene
-from tests.runs.conftest import ended
+from tests.runs.conftest import ended, read
 from tests.runs.executors import InProcess, by
 from tl_core import locks
 from tl_core.data import pixel_arrays
@@ -29,10 +30,7 @@ IN_PLACE = InProcess({"ingest": ingest_job, "train": train_job})
 
 @pytest.fixture
 def pets(workspace: Workspace, picture_folder: PictureFolder) -> DatasetFolder:
-    source = picture_folder({"cat": 8, "dog": 8})
-    data = by(IN_PLACE, jobs.submit_ingest, workspace, source_kind="folder", source=source, name="Pets")
-    assert ended(data) == "succeeded"
-    return data
+    return read(workspace, picture_folder({"cat": 8, "dog": 8}), IN_PLACE)
 
 
 def _files(data: DatasetFolder) -> list[str]:
@@ -120,17 +118,13 @@ def test_a_version_that_was_cut_off_before_it_was_the_current_one_changes_nothin
     wanted = Remedies(leave_out=(files[0],))
     pets.versions.gather(wanted)
     with monkeypatch.context() as patched:
-        patched.setattr(version_files, "write_atomically", _full)
+        patched.setattr(version_files, "write_atomically", Mock(side_effect=DiskFull("No space is left.")))
         with pytest.raises(DiskFull):
             pets.versions.apply(wanted)
     assert (pets.number, _files(pets), pets.versions.gathered()) == (1, files, wanted)
     assert pets.versions.apply(wanted) == 3
     assert pets.versions.made()[3].parent == 1
     assert not pets.versions.gathered()
-
-
-def _full(path: Path, content: bytes) -> None:
-    raise DiskFull(f"No space is left for the {len(content)} bytes of {path.name}.")
 
 
 def test_the_number_of_versions_is_limited(pets: DatasetFolder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,16 +148,13 @@ def test_a_run_names_its_version_and_takes_pixels_and_features_from_the_one_befo
         path = tmp_path / "pictures" / ("cat" if number < 12 else "dog") / f"{number % 12:03}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         scene(number).save(path)
-    data = by(IN_PLACE, jobs.submit_ingest, workspace, source_kind="folder", source=tmp_path / "pictures", name="Pets")
+    data = read(workspace, tmp_path / "pictures", IN_PLACE)
     first = by(IN_PLACE, jobs.submit_training, workspace, data)
     assert (ended(first), first.spec().version) == ("succeeded", 1)
-    parts = assign(data.manifest(), first.spec().seed)
-    left_out = next(image.file for image, part in zip(data.manifest().images, parts, strict=True) if part == "train")
-    data.versions.apply(Remedies(leave_out=(left_out,)))
+    learned = assign(data.manifest(), first.spec().seed).tolist().index("train")
+    data.versions.apply(Remedies(leave_out=(_files(data)[learned],)))
 
-    def refuse(*_: object, **__: object) -> None:
-        raise DataError("A picture was decoded or run again.")
-
+    refuse = Mock(side_effect=DataError("A picture was decoded or run again."))
     monkeypatch.setattr(pixel_arrays, "read_copy", refuse)
     monkeypatch.setattr(frozen, "run_graph", refuse)
     second = by(IN_PLACE, jobs.submit_training, workspace, data)
@@ -171,16 +162,14 @@ def test_a_run_names_its_version_and_takes_pixels_and_features_from_the_one_befo
     assert second.spec().version == 2
     assert second.report().test.images == first.report().test.images
     assert len(second.out_of_fold().rows) == len(first.out_of_fold().rows) - 1
-    arrays = [np.load(path) for path in (store / "cache" / "features").iterdir()]
-    assert sorted(map(len, arrays)) == [23, 24]
+    assert sorted(len(np.load(path)) for path in (store / "cache" / "features").iterdir()) == [23, 24]
 
     data.versions.choose(1)
     assert workspace.dataset(data.id, second.spec().version).manifest().counts() == {"cat": 11, "dog": 12}
     for run in (first, second):
         run.delete()
     data.delete()
-    assert not list((store / "cache" / "features").iterdir())
-    assert not list((store / "cache" / "pixels").iterdir())
+    assert not [*(store / "cache").glob("features/*"), *(store / "cache").glob("pixels/*")]
 
 
 def test_pictures_are_added_to_a_version_with_what_was_left_out_and_moved_in_it(
@@ -193,8 +182,7 @@ def test_pictures_are_added_to_a_version_with_what_was_left_out_and_moved_in_it(
     (more / "cat").mkdir(parents=True)
     for number in range(3):
         scene(number).save(more / "cat" / f"{number}.jpg")
-    by(IN_PLACE, jobs.submit_ingest, workspace, source_kind="folder", source=more, name="x", onto=pets)
-    assert ended(pets) == "succeeded"
+    read(workspace, more, IN_PLACE, onto=pets)
     grown = pets.manifest()
     assert (pets.number, grown.counts(), len(grown.added)) == (3, {"cat": 9, "dog": 9}, 3)
     assert [image.file for image in grown.images[:15]] == [image.file for image in before.images]

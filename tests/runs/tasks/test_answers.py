@@ -2,9 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pytest
@@ -33,7 +31,6 @@ from tl_core.documents.tasks import (
     PreviewSpec,
     RateCurve,
     SlicesSpec,
-    TaskSpec,
 )
 from tl_core.errors import NotFound, SpecError
 from tl_core.models.registry import network, networks
@@ -51,11 +48,6 @@ from tl_core.serving.bundle import read_bundle
 from tl_core.serving.bundle_files import INFO
 from tl_core.serving.predictor import Predictor
 from tl_core.training.strategies.strategies import Setup
-
-
-@pytest.mark.parametrize("kind", [kind.model_fields["job"].default for kind in get_args(TaskSpec)])
-def test_every_kind_of_task_has_a_module_that_carries_it_out(kind: str) -> None:
-    assert callable(import_module(f"tl_core.runs.tasks.{kind}").answer)
 
 
 def test_a_backbone_is_looked_into(workspace: Workspace, pets: DatasetFolder, carry_out: CarryOut) -> None:
