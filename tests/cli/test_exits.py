@@ -1,4 +1,4 @@
-"""Exit codes and what is said with them: 2 what the user can mend, 130 cancelled, 1 a dead worker or a bug."""
+"""Exit codes and what is said with them: 2 what the user can mend, at once, before any picture is read; 130 cancelled, 1 a dead worker or a bug."""
 
 import json
 import os
@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -15,6 +16,8 @@ from tests.cli.conftest import ROOT, Terminal, Trained, command, environment
 from tests.conftest import PATIENCE, PictureFolder, until
 from tl_core import cli
 from tl_core.cli import main
+from tl_core.models.graphs.export import backbone_key
+from tl_core.models.registry import network
 from tl_core.runs.store.store import Store
 
 
@@ -85,8 +88,7 @@ def test_what_the_user_can_mend_is_one_line_and_exit_2(
     assert said in error["message"]
     assert "Traceback" not in err
     assert error["message"].splitlines()[0] in err
-    capfd.readouterr()
-    assert not any(workspace.live() for workspace in Store(store).workspaces())
+    assert nobody_works(store)
 
 
 @pytest.mark.parametrize("words", [["train", "sample:digits"], ["prepare"], ["app", "--port", "1"]])
@@ -94,8 +96,7 @@ def test_what_the_user_can_mend_is_one_line_and_exit_2(
 def test_a_store_that_cannot_be_is_said_in_words(
     words: list[str], place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, terminal: Terminal
 ) -> None:
-    file = tmp_path / "store.txt"
-    file.write_text("x")
+    (tmp_path / "store.txt").write_text("x")
     monkeypatch.setenv("GRAFT_STORE", str(tmp_path / place))
     out, err = terminal.run([*words, "--json"], 2)
     assert "GRAFT_STORE" in json.loads(out)["error"]["message"]
@@ -122,10 +123,7 @@ def test_what_failed_leaves_nothing_in_the_way_of_the_next_try(
 
 
 def test_a_bug_is_exit_1_and_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, terminal: Terminal) -> None:
-    def broken(*_: object, **__: object) -> None:
-        raise ZeroDivisionError("boom")
-
-    monkeypatch.setattr(cli.training.api, "train", broken)
+    monkeypatch.setattr(cli.training.api, "train", Mock(side_effect=ZeroDivisionError("boom")))
     out, err = terminal.run(["train", "sample:digits", "--json"], 1)
     assert json.loads(out)["error"]["kind"] == "bug"
     assert "Traceback" in err
@@ -146,16 +144,11 @@ def training(store: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     )
     signal.signal(signal.SIGINT, before)
     try:
-        assert process.stderr is not None
         assert process.stderr.readline(), "it ended before its first stage"
         yield process
     finally:
         process.kill()
         process.wait()
-
-
-def children(process: subprocess.Popen[str]) -> list[int]:
-    return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
 
 
 def nobody_works(store: Path) -> bool:
@@ -175,8 +168,8 @@ def test_ctrl_c_cancels_the_job_and_exits_130(store: Path) -> None:
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the worker through Linux's /proc")
 def test_a_killed_worker_is_exit_1_in_words(store: Path) -> None:
     with training(store) as process:
-        (worker,) = children(process)
-        os.kill(worker, signal.SIGKILL)
+        (worker,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(worker), signal.SIGKILL)
         out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     error = json.loads(out)["error"]
@@ -200,8 +193,6 @@ def test_a_reader_that_goes_away_is_no_traceback(trained: Trained) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    assert process.stdout is not None
-    assert process.stderr is not None
     process.stdout.close()
     assert b"Traceback" not in process.stderr.read()
     process.wait()
@@ -248,3 +239,51 @@ def test_ctrl_c_while_modules_are_read_is_no_traceback(store: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stderr) == (130, "")
+
+
+def test_a_wrong_option_is_found_before_any_picture_is_read(
+    store: Path, picture_folder: PictureFolder, terminal: Terminal
+) -> None:
+    wrong = {
+        "--weights": "w", "--strategy": "y", "--solver": "z", "--epochs": "0", "--stages": "99", "--device": "tpu",
+        "--classes": "second", "--learning-rate": "0", "--optimizer": "luck", "--augmentation": "wild", "--clip": "-1",
+    }  # fmt: skip
+    said = terminal.err("train", str(picture_folder()), *(word for pair in wrong.items() for word in pair))
+    for part in ("'w'", "'y'", "'z'", "epochs", "99", "'tpu'", "'second'", "rate is 0", "'luck'", "'wild'", "clipping"):
+        assert part in said
+    assert not list(store.rglob("datasets"))
+
+
+def test_a_missing_folder_is_said_with_whatever_else_is_wrong(store: Path, tmp_path: Path, terminal: Terminal) -> None:
+    (tmp_path / "notes.txt").write_text("taken")
+    wrong = ["--strategy", "y", "--epochs", "0", "--out", str(tmp_path)]
+    for name, words, parts in (
+        ("train", wrong, ("'y'", "epochs", "holds something")),
+        ("find-rate", wrong[:2], ("'y'",)),
+        ("rank", ["--device", "tpu"], ("'tpu'",)),
+    ):
+        said = terminal.err(name, "/no/such/folder", *words)
+        for part in ("/no/such/folder", *parts):
+            assert part in said
+
+
+def test_weights_that_cannot_be_brought_are_said_before_any_picture_is_read(
+    store: Path,
+    tmp_path: Path,
+    picture_folder: PictureFolder,
+    monkeypatch: pytest.MonkeyPatch,
+    terminal: Terminal,
+) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "no-weights"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    arguments = ["train", str(picture_folder()), "--backbone", "vit_small_patch14_dinov2", "--epochs", "0"]
+    said = terminal.err(*arguments)
+    assert "HF_HUB_OFFLINE" in said
+    assert "epochs" in said
+    assert not list(store.rglob("datasets"))
+    assert "HF_HUB_OFFLINE" not in terminal.err(*arguments, "--strategy", "from_scratch")
+    # The head alone on a backbone that was exported before needs no weights.
+    key = backbone_key(network("vit_small_patch14_dinov2"), None, 224)
+    (store / "cache" / "backbones" / key).mkdir(parents=True)
+    assert "HF_HUB_OFFLINE" not in terminal.err(*arguments)
+    assert "HF_HUB_OFFLINE" in terminal.err(*arguments, "--strategy", "lora")

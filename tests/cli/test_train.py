@@ -1,4 +1,4 @@
-"""Ways to train: a race, by the rule, by steps, and with a network that only timm knows."""
+"""Ways to train: a race, by the rule, by steps, with a network that only timm knows, and, among the slow tests, with one of every family."""
 
 import json
 import re
@@ -17,6 +17,7 @@ from tl_core.cli.train import seconds
 from tl_core.documents.events import EpochEnded, Event, StageStarted
 from tl_core.documents.spec import TrainSpec
 from tl_core.errors import SpecError
+from tl_core.models.registry import Network, networks
 from tl_core.runs.ingest_job import ingest_job
 from tl_core.runs.race_job import race_job
 from tl_core.runs.store.folders import RunFolder
@@ -158,3 +159,45 @@ def test_what_timm_does_not_know_either_is_said_with_what_is_near(terminal: Term
     assert "resnet50" in said
     assert "timm has no network called 'resnet5000'" in said
     assert "There is no backbone called" in terminal.err("describe", "../../etc/passwd")
+
+
+SMALLEST = 64
+"""Pixels: a map of more than one position, in little time."""
+MANY_PARAMETERS = 300_000_000
+"""From here on, weights, gradients and AdamW's two averages take more than the 6 GB that a small machine has."""
+
+
+def _cheapest_of_each_family() -> dict[str, Network]:
+    found: dict[str, Network] = {}
+    for row in networks().values():
+        if row.family not in found or row.gflops < found[row.family].gflops:
+            found[row.family] = row
+    return found
+
+
+CHEAPEST = _cheapest_of_each_family()
+
+
+def _size(row: Network) -> int:
+    if row.fixed_size:
+        return row.weights_row().input_size
+    return -(-max(SMALLEST, row.smallest_size) // row.size_step) * row.size_step
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", CHEAPEST)
+def test_trains_exports_and_predicts(
+    family: str, picture_folder: PictureFolder, tmp_path: Path, terminal: Terminal
+) -> None:
+    row = CHEAPEST[family]
+    if row.parameters > MANY_PARAMETERS:
+        pytest.skip(
+            f"{row.name} has {row.parameters / 1e6:.0f} million parameters, which is too much for a small machine."
+        )
+    data, run, bundle = picture_folder({"cat": 8, "dog": 8}), tmp_path / "run", tmp_path / "bundle.zip"
+    words = ["--backbone", row.name, "--strategy", "from_scratch", "--epochs", "1", "--image-size", str(_size(row))]
+    assert terminal.json("train", data, *words, "--out", run)["backbone"] == row.name
+    terminal.out("export", run, "--out", bundle)
+    (answer,) = terminal.json("predict", str(bundle), str(data / "cat" / "000.jpg"))
+    assert {entry["label"] for entry in answer["top"]} == {"cat", "dog"}
+    assert sum(entry["probability"] for entry in answer["top"]) == pytest.approx(1, abs=1e-4)

@@ -1,22 +1,28 @@
-"""Real worker processes, and what is left when they, or the app, are killed."""
+"""Real worker processes: what is left when they, or the app, are killed, and what others and they read of the operator's secrets."""
 
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
-from tests.conftest import until
-from tests.runs.conftest import BOTH, ended, failure, kill, notices, running
+from tests.conftest import PictureFolder, picture, until
+from tests.runs.conftest import BOTH, SIZE, ended, failure, kill, notices, read, running
 from tests.runs.executors import LocalScratch, ServedScratch
 from tests.runs.scratch import helper_id
 from tl_core.documents.events import Progress, StageStarted
+from tl_core.documents.tasks import PreviewSpec
 from tl_core.errors import InUse, LimitReached
 from tl_core.runs.process.executor import cancel
 from tl_core.runs.start import jobs
 from tl_core.runs.store.folders import DatasetFolder, RunFolder, open_job
-from tl_core.runs.store.store import Workspace
+from tl_core.runs.store.store import Store, Workspace, new_token
+from tl_core.runs.tasks.ask import ask
+from tl_core.serving.predictor import Predictor
 
 Train = Callable[..., RunFolder]
 
@@ -250,3 +256,97 @@ def test_an_ingest_does_not_wait_behind_a_training(train: Train, workspace: Work
     assert ended(jobs.submit_ingest(workspace, source_kind="sample", source="x", name="dataset")) == "succeeded"
     assert run.status().state == "running"
     cancel(run)
+
+
+WITH_PROC = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="this system has no /proc")
+
+
+def _told(process: int | str) -> tuple[bytes, bytes]:
+    """Arguments and environment of a process; empty where it has ended."""
+    with suppress(OSError):
+        return Path(f"/proc/{process}/cmdline").read_bytes(), Path(f"/proc/{process}/environ").read_bytes()
+    return b"", b""
+
+
+@contextmanager
+def _watched() -> Iterator[set[bytes]]:
+    """Arguments and environments of all processes of the machine, read again and again while the block runs."""
+    seen: set[bytes] = set()
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.01):
+            for entry in Path("/proc").iterdir():
+                if entry.name.isdecimal():
+                    seen.update(_told(entry.name))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        done.set()
+        watcher.join()
+
+
+@WITH_PROC
+@pytest.mark.usefixtures("backbones")
+def test_the_token_is_in_no_argument_and_no_environment_of_any_process(picture_folder: PictureFolder) -> None:
+    workspace = Store.default().workspace(new_token())
+    with _watched() as seen:
+        dataset = read(workspace, picture_folder())
+        run = jobs.submit_training(workspace, dataset, image_size=SIZE)
+        assert ended(run) == "succeeded"
+        question = PreviewSpec(workspace=workspace.token, dataset=dataset.id, rows=(0,), copies=1, image_size=48)
+        assert ended(ask(workspace, question)) == "succeeded"
+        assert len(Predictor(run.bundle).predict([picture(0, 0)])) == 1
+    assert any(b"tl_core.runs.worker" in text for text in seen)
+    assert not any(workspace.token.encode() in text for text in seen)
+
+
+@WITH_PROC
+@BOTH
+def test_a_worker_finds_its_job_as_its_working_folder_from_which_it_imports_nothing(
+    train: Train, place: LocalScratch | ServedScratch
+) -> None:
+    run = train("best")
+    until(lambda: run.best.exists() and run.status().state == "running")
+    process = place.process(run)
+    assert Path(f"/proc/{process}/cwd").resolve() == run.path.resolve()
+    assert not any(run.path.parents[1].name.encode() in text for text in _told(process))
+    cancel(run)
+    for module in ("json", "tempfile", "tl_core", "tests"):
+        (run.path / f"{module}.py").write_text("raise SystemExit('imported from the working folder')\n")
+    jobs.go_on(run, "best")
+    assert ended(run) == "succeeded"
+
+
+SECRETS = {"AWS_SECRET_ACCESS_KEY": "s3-5f1c", "GRAFT_PASSWORD": "pw-5f1c", "DATABASE_URL": "db://u:5f1c@host"}
+
+
+@WITH_PROC
+@pytest.mark.parametrize(("backbone", "downloads"), [("efficientnet_lite0", False), ("vit_b_16", True)])
+def test_a_worker_sees_no_secret_of_the_operator_and_the_key_to_the_hub_only_to_download_weights(
+    train: Train,
+    place: LocalScratch,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    backbone: str,
+    downloads: bool,
+) -> None:
+    for name, value in {
+        **SECRETS,
+        "HF_TOKEN": "hf-5f1c",
+        "TORCH_HOME": str(tmp_path),
+        "CUDA_VISIBLE_DEVICES": "",
+    }.items():
+        monkeypatch.setenv(name, value)
+    run = train("slow", backbone=backbone)
+    until(lambda: run.status().state == "running")
+    _, environment = _told(place.process(run))
+    cancel(run)
+    variables = dict(entry.split(b"=", 1) for entry in environment.split(b"\0") if entry)
+    assert (b"HF_TOKEN" in variables) == downloads
+    assert not {name.encode() for name in SECRETS} & set(variables)
+    assert b"5f1c" not in environment.replace(b"hf-5f1c", b"")
+    assert {b"PATH", b"GRAFT_STORE", b"TORCH_HOME", b"CUDA_VISIBLE_DEVICES"} <= set(variables)

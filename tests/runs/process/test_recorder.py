@@ -1,24 +1,29 @@
-"""What is written into the folder of a job, by several threads at the same time, and the sentence that its user reads, also on a disk with no room for one."""
+"""What is written into the folder of a job, by several threads at the same time, the sentence that its user reads, also on a full disk, and the limits of a job that works."""
 
 import errno
 import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
-from tests.runs.conftest import HERE, ended, failure, until
-from tests.runs.executors import by
+from tests.conftest import PATIENCE
+from tests.runs.conftest import HERE, NO_SPACE, TOKEN, ended, failure, until
+from tests.runs.executors import InProcess, by
 from tl_core.documents import base
-from tl_core.documents.events import Event, Notice, Progress, Resumed, StageStarted, Status
-from tl_core.errors import DiskFull, GraftError, LayoutError, StoreError
+from tl_core.documents.events import Event, Notice, Outlook, Progress, Resumed, StageStarted, Status
+from tl_core.errors import DiskFull, GraftError, LayoutError, LimitReached, StoreError
+from tl_core.hardware import PeakMemory
+from tl_core.runs.process import run_job
+from tl_core.runs.process.queue import drop_ticket, take_ticket
 from tl_core.runs.process.recorder import Recorder, failure_of
 from tl_core.runs.start import jobs
-from tl_core.runs.store.folders import RunFolder
 from tl_core.runs.store.job_folder import JobFolder
 from tl_core.runs.store.store import Store, Workspace, new_token
 
@@ -49,17 +54,13 @@ def test_lines_of_two_threads_stay_whole_and_in_the_order_of_time(tmp_path: Path
     said = [event.message.split()[:2] for event in events if isinstance(event, Notice)]
     for who in "ab":
         assert [int(number) for name, number in said if name == who] == list(range(EACH))
-    times = [event.time for event in events]
-    assert times == sorted(times)
+    assert list(events) == sorted(events, key=lambda event: event.time)
 
 
 def test_a_sampler_that_fails_is_logged_and_the_job_goes_on(tmp_path: Path) -> None:
-    def look() -> Event | None:
-        raise OSError("no such sensor")
-
     job = _job(tmp_path)
     recorder = Recorder(job)
-    recorder.sample(look, 0.005)
+    recorder.sample(Mock(side_effect=OSError("no such sensor")), 0.005)
     until(
         lambda: (
             "A sampler stopped: OSError: no such sensor" in (job.log_file.read_text() if job.log_file.exists() else "")
@@ -124,11 +125,12 @@ def test_what_another_worker_left_does_not_count(tmp_path: Path) -> None:
     assert not any(isinstance(event, Resumed) for event in job.events()[0])
 
 
-Train = Callable[..., RunFolder]
+def _ingest(workspace: Workspace, does: str) -> JobFolder:
+    return by(HERE, jobs.submit_ingest, workspace, source_kind="sample", source="x", name=does)
 
 
 def test_what_the_user_can_mend_is_said_without_a_traceback(workspace: Workspace) -> None:
-    job = by(HERE, jobs.submit_ingest, workspace, source_kind="sample", source="x", name="mended")
+    job = _ingest(workspace, "mended")
     found = failure(job)
     assert (found.kind, found.exit_code) == (LayoutError.kind, 2)
     assert "Make one folder for each class" in found.message
@@ -137,11 +139,10 @@ def test_what_the_user_can_mend_is_said_without_a_traceback(workspace: Workspace
 
 
 def test_a_bug_keeps_its_traceback_in_the_log_only(workspace: Workspace) -> None:
-    job = by(HERE, jobs.submit_ingest, workspace, source_kind="sample", source="x", name="bug")
+    job = _ingest(workspace, "bug")
     found = failure(job)
     assert (found.kind, found.exit_code) == ("bug", 1)
     assert "Traceback" not in found.message
-    assert "Traceback" in job.log()
     assert "a screw is loose" in job.log()
     assert len(job.log(tail_bytes=50)) <= 50
 
@@ -201,8 +202,7 @@ def test_a_status_that_cannot_be_written_at_first_is_written_in_the_reserved_spa
         real(path, content)
 
     monkeypatch.setattr(base, "write_atomically", full_while_reserved)
-    job = by(HERE, jobs.submit_ingest, workspace, source_kind="sample", source="x", name="full")
-    assert failure(job).kind == DiskFull.kind
+    assert failure(_ingest(workspace, "full")).kind == DiskFull.kind
 
 
 @pytest.fixture
@@ -222,12 +222,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def _until_full(folder: Path) -> None:
-    with (folder / "others").open("wb", buffering=0) as file:
+    with suppress(OSError), (folder / "others").open("wb", buffering=0) as file:
         while True:
-            try:
-                file.write(b"x" * 4096)
-            except OSError:
-                return
+            file.write(b"x" * 4096)
 
 
 @pytest.mark.usefixtures("place")
@@ -236,7 +233,7 @@ def test_a_disk_that_fills_in_the_middle_of_a_run_is_a_failure_in_words(
 ) -> None:
     monkeypatch.setenv("GRAFT_STORE", str(small_disk / "store"))
     workspace = Store.default().workspace(new_token())
-    dataset = by(HERE, jobs.submit_ingest, workspace, source_kind="sample", source="x", name="dataset")
+    dataset = _ingest(workspace, "dataset")
     run = jobs.submit_training(workspace, dataset, name="fills", device="cpu")
     events = list(jobs.follow(run))
     assert (failure(run).kind, failure(run).exit_code) == (DiskFull.kind, 2)
@@ -247,8 +244,7 @@ def test_a_disk_that_fills_in_the_middle_of_a_run_is_a_failure_in_words(
         jobs.submit_training(workspace, dataset, name="half second", device="cpu")
     assert [folder.id for folder in workspace.runs()] == [run.id]
     (small_disk / "others").unlink()
-    again = jobs.submit_training(workspace, dataset, name="half second", device="cpu")
-    assert ended(again) == "succeeded"
+    assert ended(jobs.submit_training(workspace, dataset, name="half second", device="cpu")) == "succeeded"
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.EFBIG, errno.EIO, errno.EMFILE])
@@ -265,3 +261,80 @@ def test_a_special_case_of_an_error_does_not_take_the_name_of_the_error() -> Non
 
     assert _Special.kind == StoreError.kind
     assert GraftError.by_kind[StoreError.kind] is StoreError
+
+
+@pytest.fixture
+def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every job has more memory than it may have, and as much time as it likes."""
+    monkeypatch.setenv("GRAFT_JOB_MEMORY_GB", "0.001")
+    monkeypatch.setenv("GRAFT_JOB_HOURS", "0")
+    monkeypatch.setenv("GRAFT_SMALL_JOB_MINUTES", "0")
+
+
+@pytest.mark.usefixtures("little_memory")
+def test_a_full_disk_does_not_end_the_watch_over_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    reasons: list[LimitReached] = []
+    ticket = take_ticket(Store.default().queue, "cpu", TOKEN, Outlook())
+    watched = run_job.Watch(ticket, PeakMemory(), reasons.append)
+    monkeypatch.setattr(run_job, "_EVERY", 0.0)
+    monkeypatch.setattr(os, "pwrite", Mock(side_effect=NO_SPACE))
+    watched.look()
+    watched.look()
+    drop_ticket(ticket)
+    assert ["It needs more than 0.0 GB" in reason.message for reason in reasons] == [True, True]
+
+
+@pytest.mark.usefixtures("little_memory")
+def test_a_job_keeps_memory_from_others_by_what_it_had_once_it_has_worked_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GRAFT_JOB_MEMORY_GB", "500")
+    monkeypatch.setattr(run_job, "_EVERY", 0.0)
+    ticket = take_ticket(Store.default().queue, "cpu", TOKEN, Outlook(memory_mb=400_000.0))
+    memory = PeakMemory()
+    watched = run_job.Watch(ticket, memory, pytest.fail)
+    watched.look()
+    assert (ticket.outlook().memory_mb or 0) > 300_000, "what is expected"
+    monkeypatch.setattr(run_job, "_SETTLED", 0.0)
+    monkeypatch.setattr(memory, "look", lambda: 1000.0)
+    monkeypatch.setattr(memory, "megabytes", lambda: 3000.0)
+    watched.look()
+    assert ticket.outlook().memory_mb == pytest.approx(2300), "it may come to its peak again, and a tenth more"
+    drop_ticket(ticket)
+
+
+@pytest.mark.usefixtures("little_memory")
+def test_those_who_wait_learn_how_long_a_job_still_takes_from_what_was_expected_and_from_its_progress(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GRAFT_JOB_MEMORY_GB", "500")
+    monkeypatch.setattr(run_job, "_EVERY", 0.0)
+    ticket = take_ticket(Store.default().queue, "cpu", TOKEN, Outlook(seconds=50_000.0))
+    watched = run_job.Watch(ticket, PeakMemory(), pytest.fail)
+    watched.look()
+    assert 40_000 < (ticket.outlook().seconds or 0) < 50_000
+    watched.take(Progress(stage="training", done=1, total=10, seconds_left=90_000.0))
+    watched.look()
+    assert ticket.outlook().seconds == 90_000
+    drop_ticket(ticket)
+
+
+@pytest.mark.usefixtures("little_memory")
+def test_a_job_beyond_its_limit_ends_also_where_its_end_cannot_be_written(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended, end = threading.Event(), Recorder.end
+
+    def refused(recorder: Recorder, error: BaseException | None = None, *, reason: str | None = None) -> int:
+        if error is not None:
+            raise NO_SPACE
+        return end(recorder, error, reason=reason)
+
+    def work(job: JobFolder) -> Iterator[Event]:
+        yield StageStarted(stage="reading", title="Reading pictures")
+        assert ended.wait(PATIENCE)
+
+    monkeypatch.setattr(run_job, "end_process_group", ended.set)
+    monkeypatch.setattr(Recorder, "end", refused)
+    by(InProcess({"ingest": work}), jobs.submit_ingest, workspace, source_kind="sample", source="x", name="large")
+    assert ended.is_set()

@@ -139,9 +139,13 @@ def test_a_command_that_is_interrupted_names_the_one_that_goes_on(
     run = train("mended", executor=HERE)
     _with_checkpoint(run)
 
+    def finish(job: RunFolder, on_event: object) -> None:
+        if job == run:
+            raise KeyboardInterrupt
+
     monkeypatch.setattr(jobs, "read_pictures", lambda *_, **__: dataset)
     monkeypatch.setattr(jobs, "submit_training", lambda *_, **__: run)
-    monkeypatch.setattr(jobs, "wait", Mock(side_effect=KeyboardInterrupt))
+    monkeypatch.setattr(jobs, "wait", finish)
     assert main(["train", str(picture_folder()), "--json"]) == 130
     assert f"python -m tl_core resume {run.path}" in capsys.readouterr().err
 

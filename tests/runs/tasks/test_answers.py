@@ -1,4 +1,4 @@
-"""What the tasks answer: filters and maps, reviewed labels, previews, a learning rate, a map of pictures, evidence, a described network."""
+"""What the tasks answer: filters and maps, reviewed labels, previews, a learning rate, a map of pictures, evidence, a described network, where a run fails, ranked backbones."""
 
 import dataclasses
 from collections.abc import Callable
@@ -7,15 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.datasets import load_digits
 
 from tests.conftest import lend
 from tests.gpus import L4, T4
-from tests.runs.conftest import SIZE, SMALL, Machine, ended, forget
+from tests.runs.conftest import SIZE, SMALL, Machine, ended, forget, read, titles
 from tests.runs.executors import InProcess, by
 from tests.runs.tasks.conftest import CarryOut
+from tests.training.twin import finish
+from tl_core.data.cache import Cache
+from tl_core.data.pixel_arrays import load_pixels
+from tl_core.data.split import assign
 from tl_core.disk import remove
 from tl_core.documents.bundle_info import BundleInfo
-from tl_core.documents.events import StageStarted
+from tl_core.documents.events import Event, Notice, Progress
 from tl_core.documents.options import Recipe, TrainingOptions
 from tl_core.documents.tasks import (
     BROUGHT,
@@ -29,25 +34,34 @@ from tl_core.documents.tasks import (
     PictureMap,
     PictureMapSpec,
     PreviewSpec,
+    Ranking,
+    RankSpec,
     RateCurve,
+    RunSlices,
     SlicesSpec,
 )
 from tl_core.errors import NotFound, SpecError
-from tl_core.models.registry import network, networks
+from tl_core.evaluation import slice_search
+from tl_core.models.registry import Network, network, networks
+from tl_core.runs import grouping
 from tl_core.runs.grouping import judge
 from tl_core.runs.process.executor import known_device
 from tl_core.runs.start.training_spec import rate_task
+from tl_core.runs.store.budgets import expected_bytes
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Store, Workspace, new_token
-from tl_core.runs.tasks import label_review, picture_map
+from tl_core.runs.tasks import label_review, picture_map, rank
 from tl_core.runs.tasks.ask import ask
+from tl_core.runs.tasks.slices import run_embeddings
 from tl_core.runs.tasks.subject import task_about
-from tl_core.runs.train.plan import settled
+from tl_core.runs.train.plan import Plan, settled
 from tl_core.runs.worker import JOBS
 from tl_core.serving.bundle import read_bundle
 from tl_core.serving.bundle_files import INFO
 from tl_core.serving.predictor import Predictor
+from tl_core.training.frozen.features import features_key
 from tl_core.training.strategies.strategies import Setup
+from tl_core.training.transferability import transferability
 
 
 def test_a_backbone_is_looked_into(workspace: Workspace, pets: DatasetFolder, carry_out: CarryOut) -> None:
@@ -74,9 +88,7 @@ def test_labels_are_reviewed_by_heads_that_have_not_seen_the_picture_or_by_what_
     carry_out: CarryOut,
 ) -> None:
     def review() -> LabelReview:
-        answer = carry_out(LabelReviewSpec(workspace=workspace.token, dataset=pets.id)).answer(LabelReview)
-        assert answer is not None
-        return answer
+        return carry_out(LabelReviewSpec(workspace=workspace.token, dataset=pets.id)).answer(LabelReview)
 
     lend(exported(224), store / "cache")
     labels, kept = np.array([image.label for image in pets.manifest().images]), pets_run.out_of_fold()
@@ -217,8 +229,7 @@ def test_a_network_that_was_added_by_name_is_listed_where_it_was_added_and_looke
     )
     assert network(SMALL).name == SMALL, "runs with it find it by its name"
     asked = by(InProcess(JOBS), ask, other, DescribeSpec(network=SMALL))
-    titles = [event.title for event in asked.events()[0] if isinstance(event, StageStarted)]
-    assert f"Looking at timm's {SMALL}" in titles
+    assert f"Looking at timm's {SMALL}" in titles(asked)
     assert SMALL in other.backbones()
 
 
@@ -252,3 +263,176 @@ def test_pictures_of_one_kind_lie_together_and_the_map_is_the_same_again() -> No
     distances = np.linalg.norm(places[:, None] - places[None], axis=2) + np.diag(np.full(90, np.inf))
     assert (kinds[distances.argmin(axis=1)] == kinds).all()
     assert picture_map.arranged(features[: picture_map.FEWEST]).shape == (picture_map.FEWEST, 2)
+
+
+@pytest.fixture(autouse=True)
+def few_permutations(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slice_search, "PERMUTATIONS", 499)
+
+
+def test_wrong_answers_to_the_darkest_pictures_are_found_in_those_of_cross_validation(
+    pets: DatasetFolder, pets_run: RunFolder, carry_out: CarryOut
+) -> None:
+    images = pets.manifest().images
+    dark = sorted(range(60), key=lambda row: images[row].measured["brightness"])[:15]
+    wrong = [(image.label + (row in dark)) % 3 for row, image in enumerate(images)]
+    nested = np.eye(3, dtype=np.float32)[wrong]
+    dataclasses.replace(pets_run.out_of_fold(), nested=nested).write(pets_run.out_of_fold_file)
+
+    found = carry_out(task_about(pets_run, SlicesSpec)).answer(RunSlices)
+    assert (found.judged_by, found.images, found.accuracy) == ("cross_validated", 60, 0.75)
+    first = found.findings[0]
+    assert (first.kind, first.name, first.images, first.errors, first.elsewhere) == (
+        "brightness",
+        "dark pictures",
+        15,
+        15,
+        1,
+    )
+    assert sorted(answer.row for answer in first.answers) == sorted(dark)
+    assert {one.kind for one in found.slices} >= {"brightness", "cluster"}
+    assert list(found.slices) == sorted(found.slices, key=lambda row: row.p_value)
+
+
+def test_a_run_of_gradient_steps_is_judged_by_its_test_pictures(
+    trained: Callable[..., RunFolder], carry_out: CarryOut
+) -> None:
+    run = trained(backbone=SMALL, strategy="partial_fine_tuning", epochs=1, device="cpu")
+    found = carry_out(task_about(run, SlicesSpec)).answer(RunSlices)
+    assert (found.judged_by, found.images) == ("test", 9)
+    assert found.slices == (), "nine pictures are too few to divide"
+    assert len(run.embeddings().rows) == 60
+
+
+def test_a_fitted_head_keeps_the_embeddings_of_all_parts_and_its_bundle_gives_the_same(
+    pets: DatasetFolder, pets_run: RunFolder
+) -> None:
+    kept, predictor = pets_run.embeddings(), Predictor(pets_run.bundle)
+    assert kept.rows.tolist() == np.flatnonzero(assign(pets.manifest(), 3) != "").tolist()
+    pixels, _ = finish(
+        load_pixels(
+            pets.path,
+            pets.manifest(),
+            size=SIZE,
+            interpolation=predictor.info.interpolation,
+            cache=Store.default().cache,
+        )
+    )
+    assert np.allclose(kept.vectors, predictor.embeddings(np.asarray(pixels[kept.rows])), atol=2e-3)
+    again, events = finish(run_embeddings(Plan(pets_run)))
+    assert not events, "what is kept is not computed again"
+    assert np.array_equal(again.vectors, kept.vectors)
+
+
+@pytest.mark.parametrize("left", [None, b"noise"], ids=["none", "damaged"])
+def test_a_run_without_embeddings_gets_those_of_its_bundle_once(pets_run: RunFolder, left: bytes | None) -> None:
+    before = pets_run.embeddings()
+    pets_run.embeddings_file.unlink()
+    if left is not None:
+        pets_run.embeddings_file.write_bytes(left)
+    found, events = finish(run_embeddings(Plan(pets_run)))
+    assert events
+    assert found.rows.tolist() == before.rows.tolist()
+    assert np.allclose(found.vectors, before.vectors, atol=2e-3)
+    assert np.array_equal(pets_run.embeddings().vectors, found.vectors), "the next question finds them"
+
+
+def test_a_run_that_is_deleted_meanwhile_leaves_no_folder(pets_run: RunFolder) -> None:
+    pets_run.embeddings_file.unlink()
+    asked = run_embeddings(Plan(pets_run))
+    next(asked)
+    remove(pets_run.path)
+    with pytest.raises(NotFound, match="was deleted"):
+        list(asked)
+    assert not pets_run.path.exists()
+
+
+def test_the_embeddings_count_in_what_a_run_is_expected_to_write(pets_run: RunFolder) -> None:
+    spec, many = pets_run.spec(), 100_000
+    embedding = 2 * Predictor(pets_run.bundle).info.embedding_size
+    assert expected_bytes(spec, many) - expected_bytes(spec, 0) == embedding * many
+    assert expected_bytes(spec, 60) > sum(file.stat().st_size for file in pets_run.bundle.iterdir())
+
+
+EACH = 12
+Ranked = Callable[..., tuple[Ranking, list[Event]]]
+
+
+def _small(name: str) -> Network:
+    """The row of that name with weights for small pictures, so that a comparison takes a moment."""
+    row = network(name)
+    return row.model_copy(update={"weights": (row.weights_row().model_copy(update={"input_size": SIZE}),)})
+
+
+@pytest.fixture
+def cache(backbones: None, monkeypatch: pytest.MonkeyPatch) -> Cache:
+    """The store's cache, with both backbones in it; the ranking takes pictures of the size for which they are exported."""
+    for module in (rank, grouping):
+        monkeypatch.setattr(module, "network", _small)
+    return Store.default().cache
+
+
+@pytest.fixture
+def digits(workspace: Workspace, tmp_path: Path) -> DatasetFolder:
+    known = load_digits()
+    for digit in range(10):
+        (tmp_path / "digits" / str(digit)).mkdir(parents=True)
+        for index in np.flatnonzero(known.target == digit)[:EACH]:
+            picture = Image.fromarray((known.images[index] * 15).astype(np.uint8)).resize((64, 64))
+            picture.save(tmp_path / "digits" / str(digit) / f"{index}.png")
+    return read(workspace, tmp_path / "digits", InProcess(JOBS))
+
+
+@pytest.fixture
+def ranked(workspace: Workspace, digits: DatasetFolder, carry_out: CarryOut) -> Ranked:
+    """The ranking of the backbones that are named, and what was said meanwhile."""
+
+    def ranked(*backbones: str) -> tuple[Ranking, list[Event]]:
+        task = carry_out(RankSpec(workspace=workspace.token, dataset=digits.id, backbones=backbones, device="cpu"))
+        return task.answer(Ranking), task.events()[0]
+
+    return ranked
+
+
+def test_backbones_come_by_their_scores_on_the_training_images_and_one_that_fails_is_noted(
+    digits: DatasetFolder, cache: Cache, ranked: Ranked
+) -> None:
+    ranking, events = ranked(SMALL, "magic", "efficientnet_lite0")
+    manifest = digits.manifest()
+    train = assign(manifest, 0) == "train"
+    labels = np.array([image.label for image in manifest.images])
+    for row in ranking.rows:
+        key = features_key(manifest, _small(row.backbone), row.weights, SIZE)
+        # A run starts where the comparison ended.
+        scores = transferability(np.load(cache.get("features", key))[train], labels[train])
+        assert (row.accuracy, row.logme, row.similar) == (scores.accuracy, scores.logme, scores.similar)
+        assert row.interval[0] < row.accuracy < row.interval[1]
+        assert row.seconds > 0
+    assert {row.backbone for row in ranking.rows} == {SMALL, "efficientnet_lite0"}
+    assert ranking.rows[0].accuracy > ranking.rows[1].accuracy > 0.5
+    assert "magic" in ranking.failed["magic"]
+    assert (ranking.classes, ranking.images) == (10, train.sum())
+    assert "efficientnet_lite0, backbone 3 of 3" in [event.title for event in events if event.type == "stage"]
+    assert any(isinstance(event, Progress) and event.stage == "features" for event in events)
+    assert any(isinstance(event, Notice) and "magic" in event.message for event in events)
+    turned, _ = ranked("efficientnet_lite0", SMALL)
+    assert [row.backbone for row in turned.rows] == [row.backbone for row in ranking.rows]
+
+
+def test_of_very_many_pictures_a_part_of_every_class_is_looked_at(
+    digits: DatasetFolder, cache: Cache, ranked: Ranked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rank, "MOST_IMAGES", 60)
+    ranking, events = ranked(SMALL)
+    assert ranking.images == 60
+    assert any(isinstance(event, Notice) and "of every class its share" in event.message for event in events)
+    row = _small(SMALL)
+    key = features_key(digits.manifest(), row, row.default_weights, SIZE)
+    assert cache.get("features", key) is None, "not all pictures were run"
+
+
+def test_where_no_backbone_can_be_scored_the_reason_is_said(
+    workspace: Workspace, digits: DatasetFolder, cache: Cache
+) -> None:
+    spec = RankSpec(workspace=workspace.token, dataset=digits.id, backbones=("magic",), device="cpu")
+    assert "No backbone could be scored. magic: " in ended(by(InProcess(JOBS), ask, workspace, spec))
