@@ -10,7 +10,7 @@ from tests.conftest import lend
 from tl_core.models.registry import network, networks
 from tl_core.runs.store.folders import DatasetFolder
 from tl_core.training.strategies.strategies import learning_paths, strategy
-from ui.train_page.in_python import head_line, load_lines, parameter_list, with_parameters
+from ui.train_page.form import load_lines, parameter_list, with_parameters
 
 
 @pytest.mark.parametrize(
@@ -44,10 +44,6 @@ def test_torchvision_knows_what_the_lines_name() -> None:
             assert all(row.name in sets.__members__ for row in known.weights)
         else:
             assert known.weights_class is None
-
-
-def test_the_head_has_the_name_of_the_librarys_network() -> None:
-    assert head_line(network("resnet50"), 5) == "`fc`, 2048 -> 5"
 
 
 def test_modules_without_parameters_are_left_out_where_the_parameters_are_known() -> None:

@@ -214,8 +214,7 @@ def train_on(
     """
     from tl_core.runs.start import jobs
 
-    new = jobs.train_on(_folder(run), epochs=epochs, out=out)
-    _wait(new, 0, json=json)
+    _wait(jobs.train_on(_folder(run), epochs=epochs, out=out), 0, json=json)
 
 
 def _folder(run: str) -> RunFolder:

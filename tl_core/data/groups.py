@@ -214,8 +214,7 @@ def _hashes(grey: NDArray[np.float32]) -> NDArray[np.float32]:
     """The perceptual hash of each picture, as 1 and -1: (N, `_HASH`, `_HASH`). The mean, which is no sign, is 0."""
     side = grey.shape[1]
     waves = np.cos(np.pi / side * np.outer(np.arange(_HASH), np.arange(side) + 0.5)).astype(np.float32)
-    transformed = waves @ grey @ waves.T
-    signs = np.sign(transformed).astype(np.float32)
+    signs = np.sign(waves @ grey @ waves.T).astype(np.float32)
     signs[:, 0, 0] = 0
     return np.asarray(signs)
 

@@ -220,8 +220,7 @@ def _shipped() -> Table[Network]:
 def _added(name: str) -> Network | None:
     """The row of the network `name` that was added to this store; None where there is none that can be read."""
     try:
-        file = added_file(name)
-        return _read(file)
+        return _read(added_file(name))
     except (SpecError, OSError):
         return None
 

@@ -5,6 +5,7 @@ It can be opened with the choices of an earlier run.
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -26,7 +27,7 @@ from tl_core.training.strategies.strategies import AUTO, learning_parameters, le
 from ui import drawing
 from ui.listing import scrolled
 from ui.places import IDEAS, TRAIN, Here, succeeded, version_key
-from ui.train_page import advanced, backbones, cards, in_python, startline
+from ui.train_page import advanced, backbones, cards, startline
 from ui.train_page.cards import PREFIX
 from ui.train_page.proposal import Case, Proposal
 from ui.words import SPLIT_WORDS, count, distinct, plain, plural
@@ -95,11 +96,10 @@ def _picture(proposal: Proposal) -> None:
 def _in_python(proposal: Proposal) -> None:
     """The head by its name, and folded: how the library loads the backbone, and what the optimizer gets."""
     network, weights, classes = proposal.setup.network, proposal.case.weights, len(proposal.dataset.manifest().classes)
-    head = in_python.head_line(network, classes)
-    st.caption(f"The new last layer (head): {head}.")
+    st.caption(f"The new last layer (head): `{network.head}`, {network.embedding_size} -> {classes}.")
     parameters = _learning(proposal)
     with st.expander("In Python, and what learns by name", icon=":material/code:", key="in-python"):
-        lines = in_python.load_lines(network, weights) if proposal.setup.strategy.pretrained else None
+        lines = load_lines(network, weights) if proposal.setup.strategy.pretrained else None
         package = network.weights_row(weights).package
         if lines:
             st.code(lines, language="python", wrap_lines=True)
@@ -107,7 +107,7 @@ def _in_python(proposal: Proposal) -> None:
             st.caption(f"The weights come with the Python package `{package}`.")
         names = learning_paths(network, proposal.setup.strategy, proposal.setup.spec.stages)
         if parameters:
-            names = in_python.with_parameters(names, parameters)
+            names = with_parameters(names, parameters)
         whose = "The optimizer gets" if "gradient steps" in proposal.case.conditions else "The solver fits"
         one = " Of the stages, the run chooses one." if proposal.setup.strategy.learns == "one" else ""
         later = (
@@ -123,7 +123,7 @@ def _in_python(proposal: Proposal) -> None:
         if box.open:
             numbers = sum(math.prod(shape) for shape in parameters.values())
             st.caption(f"Names and shapes in the library's network, {count(numbers)} parameters in all.{one}")
-            scrolled(in_python.parameter_list(parameters), height=420 if len(parameters) > 16 else "content")
+            scrolled(parameter_list(parameters), height=420 if len(parameters) > 16 else "content")
 
 
 def _learning(proposal: Proposal) -> dict[str, tuple[int, ...]]:
@@ -179,3 +179,30 @@ def choose_as(here: Here, spec: TrainSpec, *, strategy: str, **changes: Any) -> 
         option = OPTIONS[name]
         st.session_state[PREFIX + name] = f"{value:g}" if option.tiny else value
     here.go(TRAIN, dataset=spec.dataset)
+
+
+def load_lines(network: Network, weights: str) -> str | None:
+    """The lines by which the library loads the set called `weights`; None where the library itself does not offer it.
+
+    Raises:
+        UnknownName: the network has no such set.
+    """
+    row = network.weights_row(weights)
+    if row.url is None:
+        return None
+    if network.weights_class:
+        made = f"{network.builder}(weights={network.weights_class}.{row.name})"
+        return f"from torchvision.models import {network.weights_class}, {network.builder}\n\nnetwork = {made}"
+    made = f'timm.create_model("{network.builder.partition(".")[0]}.{row.name}", pretrained=True)'
+    return f"import timm\n\nnetwork = {made}"
+
+
+def with_parameters(paths: list[str], parameters: Mapping[str, object]) -> list[str]:
+    """Those of `paths` that are one of `parameters` or a module that has some."""
+    return [path for path in paths if any(name == path or name.startswith(f"{path}.") for name in parameters)]
+
+
+def parameter_list(parameters: Mapping[str, tuple[int, ...]]) -> str:
+    """Names and shapes as text, one parameter a line, in two columns."""
+    width = max(map(len, parameters), default=0)
+    return "\n".join(f"{name:<{width}}  {' x '.join(map(str, shape))}" for name, shape in parameters.items())
