@@ -95,8 +95,8 @@ def _picture(proposal: Proposal) -> None:
 
 def _in_python(proposal: Proposal) -> None:
     """The head by its name, and folded: how the library loads the backbone, and what the optimizer gets."""
-    network, weights, classes = proposal.setup.network, proposal.case.weights, len(proposal.dataset.manifest().classes)
-    st.caption(f"The new last layer (head): `{network.head}`, {network.embedding_size} -> {classes}.")
+    network, weights, outputs = proposal.setup.network, proposal.case.weights, len(proposal.dataset.manifest().classes)
+    st.caption(f"The new last layer (head): `{network.head}`, {network.embedding_size} -> {outputs}.")
     parameters = _learning(proposal)
     with st.expander("In Python, and what learns by name", icon=":material/code:", key="in-python"):
         lines = load_lines(network, weights) if proposal.setup.strategy.pretrained else None
