@@ -5,17 +5,17 @@ import streamlit as st
 from tl_core.data.checks import problem
 from ui import runview, workspace
 from ui.places import TRAIN
-from ui.train_page import backbones, form, race_form, race_view, startline
+from ui.train_page import backbones, form, racing, startline
 from ui.words import plain
 
 with workspace.page(TRAIN) as here:
     dataset, race = here.dataset, here.race
     run = here.run if race is None else None
     if race is not None and not race.status().final:
-        race_view.watch(here, race)
+        racing.watch(here, race)
         st.stop()
     if race is not None:
-        race_view.ended(here, race)
+        racing.ended(here, race)
     if run is not None and not run.status().final:
         runview.watch(here, run)
         st.stop()
@@ -37,4 +37,4 @@ with workspace.page(TRAIN) as here:
             st.warning(plain(untrainable, longest=1500), icon=":material/warning:")
         else:
             startline.show(here, proposal, parts["train"])
-            race_form.show(here, proposal)
+            racing.propose(here, proposal)

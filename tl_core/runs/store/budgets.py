@@ -152,13 +152,13 @@ def expected_bytes(spec: TrainSpec, images: int) -> int:
 
 def _learning(spec: TrainSpec, stage_parameters: tuple[int, ...]) -> int:
     """About how many parameters of stages learn at some time; 0 where the strategy is not settled yet."""
-    from tl_core.training.strategies.strategies import strategies
+    from tl_core.training.strategies.strategies import stage_rates, strategies
 
     chosen = strategies().get(spec.strategy)
-    if chosen is None or not chosen.takes_steps:
+    if chosen is None:
         return 0
-    first = len(stage_parameters) - spec.stages if chosen.learns == "last" else 0
-    every = sum(stage_parameters[max(0, first) :])
+    rates = stage_rates(chosen, len(stage_parameters), spec.stages)
+    every = sum(parameters for parameters, rate in zip(stage_parameters, rates, strict=True) if rate is not None)
     return every // _FEW if chosen.parameters.few else every
 
 
