@@ -139,8 +139,7 @@ def run(
     (folder.path / "log.txt").write_text("stage training\n")
     if state == "succeeded":
         _report(data, mistakes, seed).model_copy(update={"moved": moved}).write(folder.path / "report.json")
-        (folder.path / "bundle").mkdir()
-        (folder.path / "bundle" / "bundle.json").write_text("{}")
+        _bundle_info(folder)
     _end(folder.path, Status(state=state, started=1.0, ended=20.0, seconds={"total": 19.0}, failure=failure))
     return folder
 
@@ -156,10 +155,11 @@ def asked(spec: TaskSpec, answer: Answer | None = None) -> TaskFolder:
     return task
 
 
-def bundle_info(folder: RunFolder) -> BundleInfo:
-    """Write as much of a bundle for `folder`, a run that succeeded, as questions and stories about it need."""
+def _bundle_info(folder: RunFolder) -> None:
+    """Write as much of a bundle for `folder`, a run with a report, as questions and stories about it need."""
     report, spec = folder.report(), folder.spec()
-    made = BundleInfo(
+    folder.bundle.mkdir()
+    BundleInfo(
         name=spec.name,
         classes=report.classes,
         image_size=224,
@@ -174,16 +174,13 @@ def bundle_info(folder: RunFolder) -> BundleInfo:
         linear_on_pooled=True,
         created=5.0,
         versions={"graft": "0.1.0", "torch": "2.6.0"},
-    )
-    folder.bundle.mkdir(exist_ok=True)
-    made.write(folder.bundle / INFO)
-    return made
+    ).write(folder.bundle / INFO)
 
 
 def calibration(probabilities: NDArray[np.floating], truth: NDArray[np.integer]) -> Calibration:
     """The reliability of answers that no temperature changes."""
-    found = reliability(*top_label(probabilities, truth))
-    return Calibration(before=found, after=found)
+    bins = reliability(*top_label(probabilities, truth))
+    return Calibration(before=bins, after=bins)
 
 
 def _report(data: DatasetFolder, mistakes: Collection[int], seed: int) -> Report:

@@ -11,7 +11,6 @@ from streamlit.testing.v1 import AppTest
 from tests.app import records
 from tests.app.conftest import Open, press, text
 from tests.runs.executors import KEEPING, Keeping
-from tests.serving.conftest import bundle_info
 from tl_core import locks
 from tl_core.documents.events import Failure
 from tl_core.documents.report import Accuracy, Leak
@@ -234,9 +233,6 @@ def test_evaluate_counts_what_is_right_when_unsure_answers_are_withheld(open_pag
 
 def test_a_threshold_is_kept_in_the_bundle_and_taken_out_by_a_press(open_page: Open, run: RunFolder) -> None:
     app = open_page("pages/3_Evaluate.py", run=run.id)
-    assert f"keep-threshold-{run.id}" not in [button.key for button in app.button], "there is no bundle"
-    bundle_info().write(run.bundle / "bundle.json")
-    app = open_page("pages/3_Evaluate.py", run=run.id)
     app.slider(key=f"threshold-{run.id}").set_value(80).run()
     app.button(key=f"keep-threshold-{run.id}").click().run()
     assert kept_threshold(run) == 0.8
@@ -261,8 +257,7 @@ def test_a_renamed_data_set_shows_its_new_name(open_page: Open, data: DatasetFol
 
 
 def test_what_a_run_needs_is_not_deleted_and_why_is_said(open_page: Open, data: DatasetFolder) -> None:
-    held = locks.take(data.use_lock, shared=True)
-    assert held is not None
+    held = data.hold()
 
     def script(folder: str) -> None:
         from pathlib import Path
@@ -329,6 +324,7 @@ def test_a_run_without_a_bundle_says_so_and_offers_no_download(open_page: Open, 
     app = open_page(page, run=run.id)
     assert "This run has no bundle." in text(app)
     assert not app.get("download_button")
+    assert f"keep-threshold-{run.id}" not in [button.key for button in app.button]
 
 
 def test_a_run_that_was_cancelled_while_it_waited_is_listed_in_words(open_page: Open) -> None:

@@ -18,15 +18,15 @@ DATA = "pages/1_Data.py"
 
 
 def _mapped(data: DatasetFolder) -> None:
-    """Two classes of 20 pictures in a row each; that in row 3 lies far from the others."""
-    found = PictureMap(
-        rows=tuple(range(40)),
-        x=tuple(100.0 if row == 3 else row % 20 / 10 for row in range(40)),
-        y=tuple(float(row // 20) for row in range(40)),
-        other=tuple(1 - row // 20 for row in range(40)),
-        lookalikes=(Lookalikes(of_label=(1, 2), of_suggested=(30,)),) * 40,
+    """Three classes of 20 pictures in a row each; that in row 3 lies far from the others."""
+    drawn = PictureMap(
+        rows=tuple(range(60)),
+        x=tuple(100.0 if row == 3 else row % 20 / 10 for row in range(60)),
+        y=tuple(float(row // 20) for row in range(60)),
+        other=(1,) * 20 + (0,) * 40,
+        lookalikes=(Lookalikes(of_label=(1, 2), of_suggested=(30,)),) * 60,
     )
-    records.asked(PictureMapSpec(workspace=records.TOKEN, dataset=data.id), found)
+    records.asked(PictureMapSpec(workspace=records.TOKEN, dataset=data.id), drawn)
 
 
 def _opened(app: AppTest, data: DatasetFolder) -> AppTest:
@@ -38,8 +38,9 @@ def _labels(app: AppTest) -> list[str]:
     return [button.label for button in app.button]
 
 
-def test_a_class_can_be_looked_at_from_its_strangest_picture_on_and_taken_to_review(open_page: Open) -> None:
-    data = records.dataset(classes=("cup", "plate"))
+def test_a_class_can_be_looked_at_from_its_strangest_picture_on_and_taken_to_review(
+    open_page: Open, data: DatasetFolder
+) -> None:
     app = open_page(DATA, dataset=data.id)
     assert "Draw the map" not in _labels(app), "it is drawn only while it is open"
     assert "Draw the map" in _labels(_opened(app, data))
@@ -58,18 +59,13 @@ def test_a_class_can_be_looked_at_from_its_strangest_picture_on_and_taken_to_rev
     assert "Look for wrong labels" in _labels(app)
 
 
-def test_a_map_that_is_being_drawn_has_one_bar_on_the_page(open_page: Open) -> None:
-    data = records.dataset(classes=("cup", "plate"))
+def test_a_map_that_is_being_drawn_has_one_bar_on_the_page(open_page: Open, data: DatasetFolder) -> None:
     drawing = records.asked(PictureMapSpec(workspace=records.TOKEN, dataset=data.id))
     records.Status(state="running", started=1.0).write(drawing.path / "status.json")
-    held = locks.take(drawing.lock)
-    assert held is not None
-    try:
+    with locks.holding(drawing.lock):
         app = _opened(open_page(DATA, dataset=data.id), data)
-        assert BUG not in [error.value for error in app.error]
-        assert _labels(app).count("Cancel") == 1
-    finally:
-        locks.release([held])
+    assert BUG not in [error.value for error in app.error]
+    assert _labels(app).count("Cancel") == 1
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,6 @@
 """The table of pages: a page is its file and its row, and what the row says is what a user sees."""
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +16,6 @@ from tl_core.documents.events import Failure, Status
 from tl_core.documents.tasks import FeatureMapsSpec, RankSpec
 from tl_core.errors import SpecError
 from tl_core.runs.store.folders import DatasetFolder, RunFolder
-from tl_core.runs.store.job_folder import JobFolder
 from ui import live, places
 from ui.places import COMPARE, DATA, EVALUATE, HOME, IDEAS, PLACES, PREDICT, TRAIN, Here, Place, Step, to_open
 from ui.workspace import BUG
@@ -80,7 +77,7 @@ def test_without_a_run_evaluate_offers_to_train_one_and_then_to_watch_it(open_pa
     assert "no classifier has been trained here" in text(app)
     assert app.button(key="missing").label == "Train one"
     run = records.run(data, state="running")
-    with _held(run):
+    with locks.holding(run.lock):
         app = open_page(EVALUATE.file, run=run.id)
     assert "The classifier is still being trained." in text(app)
     assert app.button(key="missing").label == "See how far it is"
@@ -91,7 +88,7 @@ def test_a_page_says_how_far_the_training_is_also_where_its_address_does_not_nam
     place: Place, open_page: Open
 ) -> None:
     run = records.run(records.dataset(), state="running")
-    with _held(run):
+    with locks.holding(run.lock):
         app = open_page(place.file)
         assert "The classifier is still being trained." in text(app)
         (bar,) = app.get("progress")
@@ -105,7 +102,7 @@ def test_a_page_says_how_far_the_training_is_also_where_its_address_does_not_nam
 @pytest.mark.parametrize("place", [EVALUATE, PREDICT], ids=lambda place: place.name)
 def test_a_page_goes_on_by_itself_when_the_training_has_ended(open_page: Open, place: Place, run: RunFolder) -> None:
     ended = _begun_again(run)
-    with _held(run):
+    with locks.holding(run.lock):
         app = open_page(place.file, run=run.id)
         assert "right on 9 pictures" not in text(app)
     ended.write(run.path / "status.json")
@@ -117,7 +114,7 @@ def test_what_ended_while_it_was_watched_leads_on_by_one_button(
     open_page: Open, data: DatasetFolder, run: RunFolder
 ) -> None:
     ended = _begun_again(run)
-    with _held(run):
+    with locks.holding(run.lock):
         app = open_page(DATA.file, dataset=data.id)
         assert f"on-{run.id}" not in {button.key for button in app.button}
     ended.write(run.path / "status.json")
@@ -134,7 +131,7 @@ def test_what_ended_has_one_line_while_its_worker_lives_on_and_afterwards(
     open_page: Open, data: DatasetFolder, run: RunFolder
 ) -> None:
     ended = _begun_again(run)
-    with _held(run):
+    with locks.holding(run.lock):
         app = open_page(DATA.file, dataset=data.id)
         ended.write(run.path / "status.json")
         for _ in range(2):
@@ -160,7 +157,7 @@ def test_what_goes_wrong_before_the_body_of_a_page_is_one_sentence(
 def test_what_came_to_nothing_leads_to_where_it_says_why(open_page: Open) -> None:
     run = records.run(records.dataset(), state="failed", failure=Failure(kind="bug", message="It broke.", exit_code=1))
     failed = _begun_again(run)
-    with _held(run):
+    with locks.holding(run.lock):
         app = open_page(HOME.file)
     failed.write(run.path / "status.json")
     assert "**Crockery** did not come to its end." in text(app.run())
@@ -172,7 +169,7 @@ def test_what_came_to_nothing_leads_to_where_it_says_why(open_page: Open) -> Non
 def test_train_says_that_its_pictures_are_being_read(open_page: Open, data: DatasetFolder) -> None:
     data.manifest_file.unlink()
     records._end(data.path, Status(state="running", started=1.0))
-    with _held(data):
+    with locks.holding(data.lock):
         app = open_page(TRAIN.file, dataset=data.id)
         assert "The pictures are still being read." in text(app)
         assert len(app.get("progress")) == 1
@@ -182,7 +179,7 @@ def test_train_says_that_its_pictures_are_being_read(open_page: Open, data: Data
 def test_evaluate_of_a_run_at_work_says_that_it_speaks_of_another_one(open_page: Open, data: DatasetFolder) -> None:
     records.run(data)
     again = records.run(data, name="Again", state="running")
-    with _held(again):
+    with locks.holding(again.lock):
         said = text(open_page(EVALUATE.file, run=again.id))
     assert "Again is still being trained" in said
     assert "right on 9 pictures" in said
@@ -193,15 +190,6 @@ def _begun_again(run: RunFolder) -> Status:
     ended = run.status()
     records._end(run.path, Status(state="running", started=1.0))
     return ended
-
-
-@contextmanager
-def _held(job: JobFolder) -> Iterator[None]:
-    """Hold the lock of a job, as its worker does while it runs."""
-    held = locks.take(job.lock)
-    assert held is not None
-    yield
-    locks.release([held])
 
 
 def test_a_run_whose_pictures_are_gone_is_still_shown_on_train(

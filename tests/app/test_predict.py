@@ -44,8 +44,7 @@ def predict(open_page: Open, bundle: Bundle) -> Callable[[str], AppTest]:
     def opened(token: str) -> AppTest:
         where = Store.default().workspace(token)
         run = records.run(records.dataset(where))
-        shutil.rmtree(run.bundle)
-        shutil.copytree(bundle.folder, run.bundle)
+        shutil.copytree(bundle.folder, run.bundle, dirs_exist_ok=True)
         return open_page("pages/4_Predict.py", workspace=token, run=run.id)
 
     return opened
@@ -105,8 +104,7 @@ def test_below_the_threshold_that_the_bundle_got_meanwhile_the_page_says_not_sur
     assert "### red" in text(app)
     assert app.toast[0].value.startswith("**red**: "), "on a phone the answer itself is further down"
     (run,) = Store.default().workspace(A).runs()
-    info = read_info(run.bundle / INFO)
-    info.model_copy(update={"threshold": 1.0}).write(run.bundle / INFO)
+    read_info(run.bundle / INFO).model_copy(update={"threshold": 1.0}).write(run.bundle / INFO)
     app = bring(app, red())
     assert "### Not sure" in text(app)
     assert "for red, less than this classifier is to answer with. It could be " in text(app)
@@ -116,7 +114,6 @@ def test_below_the_threshold_that_the_bundle_got_meanwhile_the_page_says_not_sur
 def test_a_classifier_that_changed_is_checked_again(predict: Callable[[str], AppTest], pools: Pools) -> None:
     app = bring(predict(A), red())
     assert "### red" in text(app)
-    assert app.toast[0].value.startswith("**red**: "), "on a phone the answer itself is further down"
     (run,) = Store.default().workspace(A).runs()
     (run.bundle / ONNX).write_bytes(b"no graph")
     os.utime(run.bundle / ONNX, (1, 1))

@@ -132,12 +132,8 @@ def test_the_bar_of_running_jobs_has_one_line_for_a_race(open_page: Open, race: 
     waiting = RunFolder(race.parts()[3].path)
     (waiting.path / "status.json").unlink()
     waiting.submitted.write_bytes(b"race " + race.id.encode())
-    held = locks.take(race.lock)
-    assert held is not None
-    try:
+    with locks.holding(race.lock):
         app = open_page("streamlit_app.py")
-        assert [button.key for button in app.button if str(button.key).startswith("cancel-")] == [f"cancel-{race.id}"]
-        assert "4 runs within 10" in text(app)
-        assert app.button(key=f"open-{race.id}").label == "Open"
-    finally:
-        locks.release([held])
+    assert [button.key for button in app.button if str(button.key).startswith("cancel-")] == [f"cancel-{race.id}"]
+    assert "4 runs within 10" in text(app)
+    assert app.button(key=f"open-{race.id}").label == "Open"

@@ -86,10 +86,8 @@ def test_a_stranger_rehearses_as_often_as_he_may_start_jobs(
 def test_while_one_rehearses_another_is_told_so(open_page: Open, went: Went) -> None:
     # The command line may be the one that is at work.
     Store.default().make()
-    lock = locks.take(Store.default().root / "rehearsing")
-    assert lock is not None
-    app = go_on(open_page)
-    locks.release([lock])
+    with locks.holding(Store.default().root / "rehearsing"):
+        app = go_on(open_page)
     assert "Another rehearsal is at work" in app.error[0].value
     asked = went(READY)
     app = app.button(key="rehearse-again").click().run()

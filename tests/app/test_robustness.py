@@ -1,14 +1,13 @@
 """When a classifier breaks, on the Evaluate page: what is asked, what is said of the answer, and which training helps."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from tests.app import records
 from tests.app.conftest import Open, press, text
-from tl_core.documents.bundle_info import BundleInfo
+from tl_core.documents.options import Recipe
 from tl_core.documents.report import Accuracy
 from tl_core.documents.tasks import Corrupted, Effect, Robustness, RobustnessSpec
 from tl_core.evaluation.corruptions import CORRUPTIONS, STRENGTHS
@@ -16,31 +15,13 @@ from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.tasks.subject import task_about
 
 EVALUATE = "pages/3_Evaluate.py"
-CLASSES = ("cup", "plate")
 
 
-def _trained(**spec: object) -> tuple[DatasetFolder, RunFolder]:
-    """A run with a bundle.json that can be read; `spec`: fields of its spec that are other than usual."""
-    data = records.dataset(classes=CLASSES)
-    run = records.run(data)
+def _trained(**spec: object) -> RunFolder:
+    """A run whose spec has these fields."""
+    run = records.run(records.dataset())
     run.write_spec(run.spec().model_copy(update=spec))
-    BundleInfo(
-        name="Crockery",
-        classes=CLASSES,
-        image_size=64,
-        interpolation="bicubic",
-        backbone="efficientnet_lite0",
-        weights="ImageNet",
-        licence="Apache-2.0",
-        strategy=run.spec().strategy,
-        seed=0,
-        temperature=1.0,
-        embedding_size=1280,
-        linear_on_pooled=True,
-        created=1.0,
-        versions={},
-    ).write(run.bundle / "bundle.json")
-    return data, run
+    return run
 
 
 def _answered(
@@ -69,7 +50,7 @@ def _answered(
             ),
             p_value=0.001 if name in drops and name not in by_chance else 1.0,
             example=row,
-            said=(label, label, label, 1 - label if name in drops else label),
+            said=(label, label, label, (label + 1) % 3 if name in drops else label),
         )
         for name, corruption in CORRUPTIONS.items()
     )
@@ -87,8 +68,9 @@ def _labels(app: AppTest) -> list[str]:
     return [button.label for button in app.button]
 
 
-def test_it_is_asked_by_a_button_that_starts_one_job(open_page: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    _, run = _trained()
+def test_it_is_asked_by_a_button_that_starts_one_job(
+    open_page: Open, run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[RobustnessSpec] = []
     monkeypatch.setattr("ui.asking.ask", lambda _, spec: asked.append(spec))
     app = open_page(EVALUATE, run=run.id)
@@ -98,9 +80,8 @@ def test_it_is_asked_by_a_button_that_starts_one_job(open_page: Open, monkeypatc
 
 
 def test_an_answer_at_other_strengths_is_not_shown_under_those_of_today(
-    open_page: Open, monkeypatch: pytest.MonkeyPatch
+    open_page: Open, run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, run = _trained()
     with monkeypatch.context() as patch:
         patch.setitem(STRENGTHS, "rotation", (1.0, 2.0, 3.0))
         _answered(run, {"blur": (0.0, 0.1, 0.3)}, ("blur",))
@@ -110,8 +91,7 @@ def test_an_answer_at_other_strengths_is_not_shown_under_those_of_today(
     assert "costs the most" not in text(app)
 
 
-def test_the_answer_names_what_hurts_most_and_shows_a_picture_of_it(open_page: Open) -> None:
-    _, run = _trained()
+def test_the_answer_names_what_hurts_most_and_shows_a_picture_of_it(open_page: Open, run: RunFolder) -> None:
     _answered(run, {"blur": (0.0, 0.1, 0.3), "jpeg": (0.0, 0.0, 0.2)}, ("blur",), of_images=900)
     app = open_page(EVALUATE, run=run.id)
     said = text(app)
@@ -127,13 +107,14 @@ def test_the_answer_names_what_hurts_most_and_shows_a_picture_of_it(open_page: O
     assert "loss of colour turns no right answer wrong" in text(app)
 
 
-def test_what_cannot_be_told_apart_is_named_together_and_nothing_where_chance_explains_all(open_page: Open) -> None:
-    _, run = _trained()
+def test_what_cannot_be_told_apart_is_named_together_and_nothing_where_chance_explains_all(
+    open_page: Open, data: DatasetFolder, run: RunFolder
+) -> None:
     _answered(run, {"blur": (0.0, 0.1, 0.3), "noise": (0.0, 0.1, 0.28)}, ("blur", "noise"))
     said = text(open_page(EVALUATE, run=run.id))
     assert "These pictures cannot tell which of them costs more." in said
     assert "No level of augmentation has blur or noise in it" in said
-    _, other = _trained()
+    other = records.run(data)
     _answered(other, {"blur": (0.0, 0.0, 0.05)}, (), by_chance=("blur",))
     app = open_page(EVALUATE, run=other.id)
     assert "No change costs more than chance explains." in text(app)
@@ -142,7 +123,7 @@ def test_what_cannot_be_told_apart_is_named_together_and_nothing_where_chance_ex
 
 
 def test_training_again_takes_the_run_with_strong_augmentation(open_page: Open) -> None:
-    data, run = _trained(strategy="full_fine_tuning", seed=7, image_size=192, changes={"epochs": 3, "stage_rate": 2e-4})
+    run = _trained(strategy="full_fine_tuning", seed=7, image_size=192, changes={"epochs": 3, "stage_rate": 2e-4})
     _answered(run, {"rotation": (0.0, 0.1, 0.3)}, ("rotation",))
     app = open_page(EVALUATE, run=run.id)
     app.session_state["set-mixup"] = 0.2
@@ -152,12 +133,12 @@ def test_training_again_takes_the_run_with_strong_augmentation(open_page: Open) 
     chosen = {key: state[f"set-{key}"] for key in ("augmentation", "seed", "image_size", "epochs", "stage_rate")}
     assert chosen == {"augmentation": "strong", "seed": 7, "image_size": 192, "epochs": 3, "stage_rate": "0.0002"}
     assert state["set-mixup"] is None, "what was set for another run is forgotten"
-    assert app.query_params["dataset"] == data.id
+    assert app.query_params["dataset"] == run.spec().dataset
     assert any(button.label == "Start" for button in app.button)
 
 
 def test_a_run_that_only_fitted_the_last_layer_is_told_which_strategy_has_augmentation(open_page: Open) -> None:
-    _, run = _trained(changes={"c": 1.0})
+    run = _trained(changes={"c": 1.0})
     _answered(run, {"crop": (0.0, 0.1, 0.3), "blur": (0.1, 0.2, 0.4), "jpeg": (0.0, 0.1, 0.2)}, ("blur",))
     app = open_page(EVALUATE, run=run.id)
     assert "This run has only fitted the last layer on pictures as they are, so it has none." in text(app)
@@ -170,25 +151,28 @@ def test_a_run_that_only_fitted_the_last_layer_is_told_which_strategy_has_augmen
 
 
 def test_a_run_with_strong_augmentation_is_not_offered_it_again(open_page: Open) -> None:
-    _, run = _trained(strategy="full_fine_tuning")
-    spec = run.spec()
-    run.write_spec(spec.model_copy(update={"recipe": spec.recipe.changed({"augmentation": "strong"})}))
+    run = _trained(strategy="full_fine_tuning", recipe=Recipe(augmentation="strong"))
     _answered(run, {"rotation": (0.0, 0.1, 0.3)}, ("rotation",))
     app = open_page(EVALUATE, run=run.id)
     assert "This run had the strongest augmentation against rotation already." in text(app)
     assert not [label for label in _labels(app) if "strong augmentation" in label]
 
 
-@pytest.mark.parametrize("gone", ["data", "bundle", "picture"])
-def test_what_is_gone_is_said_in_words(open_page: Open, gone: str) -> None:
-    data, run = _trained()
+@pytest.mark.parametrize(
+    ("remove", "said"),
+    [
+        (lambda data, run: data.delete(), "The data set was deleted"),
+        (lambda data, run: (run.bundle / "bundle.json").unlink(), "has no result"),
+        (
+            lambda data, run: data.image(data.manifest().images[run.report().answers[3].row]).unlink(),
+            "is missing or damaged",
+        ),
+    ],
+    ids=["data", "bundle", "picture"],
+)
+def test_what_is_gone_is_said_in_words(
+    open_page: Open, data: DatasetFolder, run: RunFolder, remove: Callable[[DatasetFolder, RunFolder], None], said: str
+) -> None:
     _answered(run, {"blur": (0.0, 0.1, 0.3)}, ("blur",))
-    if gone == "data":
-        data.delete()
-    elif gone == "bundle":
-        Path(run.bundle / "bundle.json").unlink()
-    else:
-        data.image(data.manifest().images[run.report().answers[3].row]).unlink()
-    said = text(open_page(EVALUATE, run=run.id))
-    words = {"data": "The data set was deleted", "bundle": "has no result", "picture": "is missing or damaged"}
-    assert words[gone] in said
+    remove(data, run)
+    assert said in text(open_page(EVALUATE, run=run.id))

@@ -8,13 +8,6 @@ from tl_core.runs.store.folders import RunFolder
 from tl_core.runs.tasks.subject import task_about
 
 
-def _run() -> RunFolder:
-    """A run with as much of a bundle as a question about it needs."""
-    run = records.run(records.dataset())
-    records.bundle_info(run)
-    return run
-
-
 def _answered(run: RunFolder, *slices: Slice) -> None:
     records.asked(task_about(run, SlicesSpec), RunSlices(judged_by="test", images=90, accuracy=0.8, slices=slices))
 
@@ -38,14 +31,12 @@ def _slice(name: str, p_value: float, wrong: int, first: int = 0) -> Slice:
     )
 
 
-def test_it_is_looked_for_on_request(open_page: Open) -> None:
-    run = _run()
+def test_it_is_looked_for_on_request(open_page: Open, run: RunFolder) -> None:
     app = open_page("pages/3_Evaluate.py", run=run.id)
     assert app.button(key=f"slices-{run.id}").label == "Look where it fails"
 
 
-def test_a_finding_has_its_interval_and_its_pictures_wrong_ones_first(open_page: Open) -> None:
-    run = _run()
+def test_a_finding_has_its_interval_and_its_pictures_wrong_ones_first(open_page: Open, run: RunFolder) -> None:
     _answered(
         run, _slice("dark *pictures*", 0.001, 7), _slice("darker pictures", 0.01, 6), _slice("light pictures", 0.9, 1)
     )
@@ -65,8 +56,7 @@ def test_a_finding_has_its_interval_and_its_pictures_wrong_ones_first(open_page:
     assert shown == ["All 12 of them with their answers, the 7 wrong ones first"]
 
 
-def test_what_chance_explains_is_no_finding(open_page: Open) -> None:
-    run = _run()
+def test_what_chance_explains_is_no_finding(open_page: Open, run: RunFolder) -> None:
     _answered(run, _slice("dark pictures", 0.2, 7), _slice("light pictures", 0.9, 1))
     app = open_page("pages/3_Evaluate.py", run=run.id)
     said = text(app)

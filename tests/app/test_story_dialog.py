@@ -13,9 +13,8 @@ from ui.evaluate_page import story_dialog
 
 @pytest.fixture
 def run() -> RunFolder:
-    made = records.run(records.dataset(), mistakes=(0, 1, 4))
-    records.bundle_info(made)
-    return made
+    """A run with three mistakes."""
+    return records.run(records.dataset(), mistakes=(0, 1, 4))
 
 
 def tell(open_page: Open, run: RunFolder) -> AppTest:

@@ -286,12 +286,10 @@ def test_a_run_says_on_which_gpu_it_took_how_long(
 def test_a_run_that_waits_says_what_it_is_expected_to_be(open_page: Open) -> None:
     run = records.run(records.dataset(), state="queued", strategy="default")
     run.write_spec(run.spec().model_copy(update={"weights": network(run.spec().backbone).default_weights}))
-    held = locks.take(run.lock)
-    assert held is not None
-    said = text(open_page(TRAIN, run=run.id))
-    run.finish_file.touch()
-    finishing = text(open_page(TRAIN, run=run.id))
-    locks.release([held])
+    with locks.holding(run.lock):
+        said = text(open_page(TRAIN, run=run.id))
+        run.finish_file.touch()
+        finishing = text(open_page(TRAIN, run=run.id))
     assert f"Expected: “{strategies()['feature_extraction'].title}” on this processor (CPU), " in said
     assert "Expected:" not in finishing, "to finish a run takes no whole training"
 

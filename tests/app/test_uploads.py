@@ -26,10 +26,19 @@ def _inside(root: Path) -> list[str]:
     return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
 
 
-def test_a_folder_keeps_its_tree(tmp_path: Path) -> None:
-    root = uploads.save_tree([Sent("photos/cat/a.jpg"), Sent("photos/dog/a.jpg")], tmp_path)
-    assert _inside(root) == ["photos/cat/a.jpg", "photos/dog/a.jpg"]
-    assert uploads.tree_name([Sent("photos/cat/a.jpg")]) == "photos"
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        (["photos/cat/a.jpg", "photos/dog/a.jpg"], ["photos/cat/a.jpg", "photos/dog/a.jpg"]),
+        (["p/a.jpg", "p/a.jpg"], ["p/1-a.jpg", "p/a.jpg"]),
+        (["p/.thumbs/a.jpg", "p/cat/.DS_Store"], ["p/.thumbs/a.jpg", "p/cat/.DS_Store"]),
+    ],
+    ids=["tree", "one name", "hidden"],
+)
+def test_a_folder_keeps_its_tree_and_every_file(tmp_path: Path, sent: list[str], kept: list[str]) -> None:
+    root = uploads.save_tree([Sent(name) for name in sent], tmp_path)
+    assert _inside(root) == kept
+    assert uploads.tree_name([Sent(sent[0])]) == kept[0].split("/")[0]
 
 
 @pytest.mark.parametrize(
@@ -68,16 +77,6 @@ def test_a_csv_of_groups_lies_beside_the_pictures_whatever_it_is_called(tmp_path
     assert uploads.save_groups(Sent("groups.csv", b"file,group"), tmp_path).read_bytes() == b"file,group"
     (tmp_path / "other").mkdir()
     assert uploads.save_groups(Sent("../x.csv"), tmp_path / "other").parent == tmp_path / "other" / ".groups"
-
-
-def test_two_files_of_one_name_are_both_kept(tmp_path: Path) -> None:
-    root = uploads.save_tree([Sent("p/a.jpg", b"1"), Sent("p/a.jpg", b"2")], tmp_path)
-    assert len(_inside(root)) == 2
-
-
-def test_hidden_files_stay_hidden(tmp_path: Path) -> None:
-    root = uploads.save_tree([Sent("p/.thumbs/a.jpg"), Sent("p/cat/.DS_Store")], tmp_path)
-    assert _inside(root) == ["p/.thumbs/a.jpg", "p/cat/.DS_Store"]
 
 
 def test_a_folder_with_more_levels_than_are_read_is_refused_before_anything_is_written(tmp_path: Path) -> None:
@@ -151,19 +150,21 @@ def test_a_draft_that_somebody_adds_to_is_not_removed_as_forgotten() -> None:
         assert unread_uploads(workspace, since=1.0) == []
 
 
-def test_a_class_with_a_name_longer_than_any_class_has_is_asked_for_a_shorter_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("", "needs a name"),
+        ("   ", "needs a name"),
+        ("...", "needs a name"),
+        ("\x00\n", "needs a name"),
+        ("x" * 201, "at most 200 characters"),
+        pytest.param("/a" * 1_000_000, "at most 200 characters", id="megabytes"),
+    ],
+)
+def test_a_class_whose_name_can_be_none_is_asked_for_another(tmp_path: Path, name: str, problem: str) -> None:
     draft = uploads.Draft(tmp_path)
     draft.add([Sent("a.jpg")])
-    for name in ("x" * 201, "/a" * 1_000_000):
-        with pytest.raises(LayoutError, match="at most 200 characters"):
-            draft.close_class(name)
-    assert draft.classes() == {}
-
-
-@pytest.mark.parametrize("name", ["", "   ", "...", "\x00\n"])
-def test_a_class_without_a_name_is_asked_for_one(tmp_path: Path, name: str) -> None:
-    draft = uploads.Draft(tmp_path)
-    draft.add([Sent("a.jpg")])
-    with pytest.raises(LayoutError, match="needs a name"):
+    with pytest.raises(LayoutError, match=problem):
         draft.close_class(name)
+    assert draft.classes() == {}
     assert len(draft.waiting()) == 1

@@ -25,7 +25,6 @@ INK = {"light": "rgb(15, 25, 20)", "dark": "rgb(228, 234, 230)"}
 
 def test_the_story_opens_without_a_network_for_everybody(browser: Browser, tmp_path: Path) -> None:
     run = records.run(records.dataset(), mistakes=(0, 1, 4))
-    records.bundle_info(run)
     file = tmp_path / "story.html"
     file.write_text(story(source_of(run)).html, encoding="utf-8")
     context = browser.new_context(offline=True)

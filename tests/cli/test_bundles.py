@@ -72,9 +72,7 @@ def test_what_cannot_be_compared_is_named(data: DatasetFolder, tmp_path: object,
 
 @pytest.fixture
 def run() -> RunFolder:
-    run = records.run(records.dataset(records.workspace()), mistakes=(0, 1, 4))
-    records.bundle_info(run)
-    return run
+    return records.run(records.dataset(), mistakes=(0, 1, 4))
 
 
 def test_story_is_written_once(run: RunFolder, tmp_path: Path, terminal: Terminal) -> None:

@@ -27,8 +27,7 @@ def run(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     """A run with a bundle, in an app that is served with its guards."""
     monkeypatch.setattr(runview, "guarded", lambda: True)
     made = records.run(records.dataset(each=5))
-    shutil.rmtree(made.bundle)
-    shutil.copytree(bundle.folder, made.bundle)
+    shutil.copytree(bundle.folder, made.bundle, dirs_exist_ok=True)
     return made
 
 

@@ -9,9 +9,7 @@ from tl_core.statements import Source
 
 
 def a_run(*, mistakes: tuple[int, ...] = (0, 1, 4), classes: tuple[str, ...] = ("cup", "plate", "bowl")) -> RunFolder:
-    run = records.run(records.dataset(classes=classes), mistakes=mistakes, strategy="partial_fine_tuning")
-    records.bundle_info(run)
-    return run
+    return records.run(records.dataset(classes=classes), mistakes=mistakes, strategy="partial_fine_tuning")
 
 
 @pytest.fixture
