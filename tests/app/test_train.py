@@ -1,6 +1,9 @@
-"""The Train page: three decisions on show, the rest folded; what fits, what is wrong, what is reset."""
+"""The Train page: three decisions on show, the rest folded; what fits, what is wrong, what is reset; the same in lines of Python."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from tests.app import records
 from tests.app.conftest import Open, text
+from tests.conftest import lend
 from tl_core import locks
 from tl_core.documents.arrays import ENTRY, Checkpoint
 from tl_core.documents.events import State, UsedGpu
@@ -17,7 +21,7 @@ from tl_core.documents.options import OPTIONS
 from tl_core.documents.tasks import RankedBackbone, Ranking, RankSpec
 from tl_core.models.build import build
 from tl_core.models.graphs.export import keep_structure
-from tl_core.models.registry import keep, network
+from tl_core.models.registry import keep, network, networks
 from tl_core.runs.process import devices
 from tl_core.runs.start import jobs
 from tl_core.runs.start.training_spec import conditions, setup_of
@@ -25,8 +29,9 @@ from tl_core.runs.store.folders import DatasetFolder, RunFolder
 from tl_core.runs.store.store import Store
 from tl_core.runs.train.plan import settled, with_estimate
 from tl_core.training.strategies.advice import advise
-from tl_core.training.strategies.strategies import strategies, tuned
+from tl_core.training.strategies.strategies import learning_paths, strategies, strategy, tuned
 from ui.train_page.advanced import TABS
+from ui.train_page.form import load_lines, parameter_list, with_parameters
 from ui.train_page.proposal import Case, Proposal
 from ui.words import NARROW
 
@@ -105,10 +110,8 @@ def test_only_what_applies_is_asked_and_everything_has_help(app: AppTest) -> Non
     def keys() -> set[str]:
         return {str(widget.key)[4:] for widget in (*app.number_input, *app.text_input, *app.toggle, *app.selectbox)}
 
-    fitted = keys()
-    assert "solver" in fitted
-    assert "class_weights" in fitted
-    assert not fitted & {"epochs", "stages", "learning_rate", "mixup", "augmentation"}
+    assert {"solver", "class_weights"} <= keys()
+    assert not keys() & {"epochs", "stages", "learning_rate", "mixup", "augmentation"}
     app.selectbox(key="set-solver").select("adam").run()
     assert {"epochs", "learning_rate", "mixup", "patience"} <= keys()
     assert not keys() & {"stage_rate", "cutmix", "augmentation"}
@@ -201,25 +204,28 @@ def test_the_time_on_the_page_is_that_of_the_run_which_it_starts(name: str) -> N
     assert run.spec.estimated_seconds == (round(shown.low, 1), round(shown.high, 1))
 
 
+@pytest.mark.parametrize(("free_mb", "warned"), [(2000.0, False), (300.0, True)])
 def test_what_a_run_needs_is_said_and_warned_of_where_it_does_not_fit(
-    open_page: Open, monkeypatch: pytest.MonkeyPatch, data: DatasetFolder
+    open_page: Open, monkeypatch: pytest.MonkeyPatch, data: DatasetFolder, free_mb: float, warned: bool
 ) -> None:
-    for free_mb, warned in ((2000.0, []), (300.0, ["and 0.3 GB are free here"])):
-        monkeypatch.setattr("ui.train_page.startline.room_mb", lambda device, free_mb=free_mb: free_mb)
-        app = open_page(TRAIN, dataset=data.id)
-        assert " GB of memory; " in text(app)
-        assert len(app.warning) == len(warned)
-        assert all(words in app.warning[0].value.replace("\\", "") for words in warned)
-        assert not app.button(key="start").disabled
+    monkeypatch.setattr("ui.train_page.startline.room_mb", lambda device: free_mb)
+    app = open_page(TRAIN, dataset=data.id)
+    assert " GB of memory; " in text(app)
+    assert ("and 0.3 GB are free here" in text(app)) == bool(app.warning) == warned
+    assert not app.button(key="start").disabled
 
 
 def test_auto_names_both_ways_until_it_was_measured(open_page: Open, data: DatasetFolder) -> None:
     app = open_page(TRAIN, dataset=data.id)
-    said = text(app)
-    assert "it takes “Head only”" in said.replace("\\", "")
+    assert "it takes “Head only”" in text(app).replace("\\", "")
     app.button(key="choose-auto").click().run()
     assert app.button(key="choose-auto").label == "Chosen"
-    _ranked(data.id, similar=False)
+    spec = RankSpec(workspace=records.TOKEN, dataset=data.id, backbones=("efficientnet_lite0",), device="cpu")
+    row = RankedBackbone(
+        backbone="efficientnet_lite0", weights="ImageNet", accuracy=0.81, interval=(0.7, 0.9), logme=0.4,
+        similar=False, seconds=3.0,
+    )  # fmt: skip
+    records.asked(spec, Ranking(images=42, classes=3, rows=(row,)))
     app = open_page(TRAIN, dataset=data.id)
     assert "Would take “Last stages”" in text(app).replace("\\", "")
     assert "**efficientnet\\_lite0** 81" in text(app)
@@ -250,23 +256,6 @@ def test_licences_that_forbid_trade_are_seen(app: AppTest) -> None:
     assert all("licence" in label for label in labels)
 
 
-def _ranked(dataset: str, *, similar: bool) -> None:
-    spec = RankSpec(workspace=records.TOKEN, dataset=dataset, backbones=("efficientnet_lite0",), device="cpu")
-    row = RankedBackbone(
-        backbone="efficientnet_lite0", weights="ImageNet", accuracy=0.81, interval=(0.7, 0.9), logme=0.4,
-        similar=similar, seconds=3.0,
-    )  # fmt: skip
-    records.asked(spec, Ranking(images=42, classes=3, rows=(row,)))
-
-
-def test_a_run_says_what_auto_took_and_how_long_it_was_said_to_take(open_page: Open, run: RunFolder) -> None:
-    told = {"chosen_by": "auto", "reason": "With 42 training images, few.", "estimated_seconds": (12.0, 24.0)}
-    run.write_spec(run.spec().model_copy(update=told))
-    said = text(open_page(TRAIN, run=run.id)).replace("\\", "")
-    assert "With 42 training images, few." in said
-    assert "(said: 10 to 25 seconds)" in said
-
-
 @pytest.mark.parametrize(
     ("gpu", "said"),
     [
@@ -275,12 +264,15 @@ def test_a_run_says_what_auto_took_and_how_long_it_was_said_to_take(open_page: O
         (UsedGpu(name="NVIDIA L4", uuid="GPU-1", one_of_several=True), f"19{NARROW}s on NVIDIA L4 (GPU-1) (said"),
     ],
 )
-def test_a_run_says_on_which_gpu_it_took_how_long(
+def test_a_run_says_what_auto_took_and_on_which_gpu_it_took_how_long(
     open_page: Open, gpu: UsedGpu | None, said: str, run: RunFolder
 ) -> None:
-    run.write_spec(run.spec().model_copy(update={"estimated_seconds": (12.0, 24.0)}))
+    chosen = {"chosen_by": "auto", "reason": "With 42 training images, few.", "estimated_seconds": (12.0, 24.0)}
+    run.write_spec(run.spec().model_copy(update=chosen))
     run.status().model_copy(update={"gpu": gpu}).write(run.path / "status.json")
-    assert said in text(open_page(TRAIN, run=run.id)).replace("\\", "")
+    page = text(open_page(TRAIN, run=run.id)).replace("\\", "")
+    assert said in page
+    assert "With 42 training images, few." in page
 
 
 def test_a_run_that_waits_says_what_it_is_expected_to_be(open_page: Open) -> None:
@@ -321,21 +313,18 @@ def _stopped(state: State, *, checkpoint: bool = True) -> RunFolder:
 def test_a_run_that_was_stopped_can_go_on_be_finished_or_start_again(
     open_page: Open, monkeypatch: pytest.MonkeyPatch, state: State
 ) -> None:
-    asked: list[str] = []
-
-    def go_on(run: RunFolder, start: str, **_: object) -> RunFolder:
-        asked.append(start)
-        return run
-
-    monkeypatch.setattr(jobs, "go_on", go_on)
     run = _stopped(state)
-    app = open_page(TRAIN, run=run.id)
-    labels = [button.label for button in app.button][:4]
-    assert labels[:3] == ["Go on from epoch 2 of 5", "Finish with the best so far", "Start again"]
-    app.button(key="go-on").click().run()
-    open_page(TRAIN, run=run.id).button(key="start-again").click().run()
-    open_page(TRAIN, run=run.id).button(key="finish-best").click().run()
-    assert asked == ["checkpoint", "nothing", "best"]
+    go_on = Mock(return_value=run)
+    monkeypatch.setattr(jobs, "go_on", go_on)
+    buttons = open_page(TRAIN, run=run.id).button
+    assert [button.label for button in buttons][:3] == [
+        "Go on from epoch 2 of 5",
+        "Finish with the best so far",
+        "Start again",
+    ]
+    for key, start in (("go-on", "checkpoint"), ("start-again", "nothing"), ("finish-best", "best")):
+        open_page(TRAIN, run=run.id).button(key=key).click().run()
+        go_on.assert_called_with(run, start, workspace=records.workspace())
 
 
 def test_without_a_checkpoint_the_best_state_is_offered_and_a_damaged_one_is_said(open_page: Open) -> None:
@@ -362,23 +351,17 @@ def test_a_run_whose_pictures_are_gone_says_so_when_it_is_to_go_on(open_page: Op
 def test_a_run_that_trained_stages_can_be_trained_on_and_a_fitted_head_says_why_not(
     open_page: Open, monkeypatch: pytest.MonkeyPatch, data: DatasetFolder
 ) -> None:
-    asked: list[int] = []
-
-    def train_on(run: RunFolder, *, epochs: int, **_: object) -> RunFolder:
-        asked.append(epochs)
-        return run
-
-    monkeypatch.setattr(jobs, "train_on", train_on)
     run = records.run(data, strategy="full_fine_tuning")
-    for page in (TRAIN, "pages/3_Evaluate.py"):
+    train_on = Mock(return_value=run)
+    monkeypatch.setattr(jobs, "train_on", train_on)
+    for page, epochs in ((TRAIN, 3), ("pages/3_Evaluate.py", 4)):
         app = open_page(page, run=run.id)
-        app.number_input(key=f"more-{run.id}").set_value(3 + len(asked)).run()
+        app.number_input(key=f"more-{run.id}").set_value(epochs).run()
         app.button(key=f"train-on-{run.id}").click().run()
-    assert asked == [3, 4]
+        train_on.assert_called_with(run, epochs=epochs, workspace=records.workspace())
     head = records.run(data)
     assert f"train-on-{head.id}" not in [button.key for button in open_page(TRAIN, run=head.id).button]
-    more = run.spec().model_copy(update={"continues": "a", "epochs": 3})
-    run.write_spec(more)
+    run.write_spec(run.spec().model_copy(update={"continues": "a", "epochs": 3}))
     assert "3 more epochs" in text(open_page(TRAIN, run=run.id))
 
 
@@ -392,3 +375,66 @@ def test_a_network_that_another_workspace_added_by_name_is_not_offered(open_page
     records.workspace().add_backbone("typed_elsewhere")
     app = open_page(TRAIN, dataset=data.id)
     assert [option for option in app.selectbox(key="any-backbone").options if "typed_elsewhere" in option]
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "lines"),
+    [
+        (
+            "resnet50",
+            "IMAGENET1K_V2",
+            "from torchvision.models import ResNet50_Weights, resnet50\n\n"
+            "network = resnet50(weights=ResNet50_Weights.IMAGENET1K_V2)",
+        ),
+        (
+            "vit_base_patch16_clip_224",
+            "laion2b",
+            'import timm\n\nnetwork = timm.create_model("vit_base_patch16_clip_224.laion2b", pretrained=True)',
+        ),
+        ("efficientnet_lite0", "IMAGENET1K", None),
+    ],
+)
+def test_the_lines_that_load_the_weights_are_the_librarys(name: str, weights: str, lines: str | None) -> None:
+    assert load_lines(network(name), weights) == lines
+
+
+def test_torchvision_knows_what_the_lines_name() -> None:
+    models = pytest.importorskip("torchvision").models
+    for known in networks().values():
+        if known.source == "torchvision":
+            assert known.weights_class
+            sets = getattr(models, known.weights_class)
+            assert models.get_model_weights(known.builder) is sets
+            assert all(row.name in sets.__members__ for row in known.weights)
+        else:
+            assert known.weights_class is None
+
+
+def test_modules_without_parameters_are_left_out_where_the_parameters_are_known() -> None:
+    resnet = network("resnet50")
+    paths = learning_paths(resnet, strategy("partial_fine_tuning"), 1)
+    assert "avgpool" in paths
+    assert with_parameters(paths, {"layer4.0.conv1.weight": (), "fc.weight": ()}) == ["layer4", "fc"]
+
+
+def test_parameters_are_listed_in_columns() -> None:
+    assert parameter_list({"fc.weight": (5, 2048), "fc.bias": (5,)}) == "fc.weight  5 x 2048\nfc.bias    5"
+
+
+def test_each_parameter_that_learns_is_listed_once_the_backbone_was_exported(
+    open_page: Open, exported: Callable[[int], Path], store: Path, data: DatasetFolder
+) -> None:
+    before = open_page(TRAIN, dataset=data.id)
+    assert "once the backbone was exported" in text(before)
+    assert "that may learn, by name" not in text(before)
+    lend(exported(224), store / "cache")
+    after = open_page(TRAIN, dataset=data.id)
+    assert "The 2 tensors that may learn, by name" in text(after)
+    assert "The solver fits only the parameters of these modules: `classifier`." in text(after)
+    after.button(key="choose-partial_fine_tuning").click().run()
+    said = text(after)
+    assert "once the backbone was exported" not in said
+    assert (
+        "The optimizer gets only the parameters of these modules: `blocks.5`, `blocks.6`, `conv_head`, `bn2`, `classifier`."
+        in said
+    )

@@ -1,7 +1,7 @@
 """Names and numbers as a person reads them."""
 
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -69,38 +69,31 @@ def test_of_a_name_of_megabytes_only_the_beginning_is_looked_at(monkeypatch: pyt
 
 
 @pytest.mark.parametrize(
-    ("share", "said"),
+    ("write", "numbers", "said"),
     [
-        (0.934, "93 %"),
-        (0.625, "63 %"),
-        (0.998, "99.8 %"),
-        (0.99999, "99.9 %"),
-        (0.0001, "under 0.1 %"),
-        (1.0, "100 %"),
-        (0.0, "0 %"),
+        (words.percent, [0.934], "93 %"),
+        (words.percent, [0.625], "63 %"),
+        # Nearly all is not all.
+        (words.percent, [0.998], "99.8 %"),
+        (words.percent, [0.99999], "99.9 %"),
+        (words.percent, [0.0001], "under 0.1 %"),
+        (words.percent, [1.0], "100 %"),
+        (words.percent, [0.0], "0 %"),
+        # 9,980 of 10,000: both ends were written as 100.
+        (words.interval, [0.9969, 0.9987], "99.7 to 99.9 %"),
+        (words.interval, [0.0, 0.0012], "0.0 to 0.1 %"),
+        (words.interval, [1.0, 1.0], "100 to 100 %"),
+        (words.interval, [0.9, 0.95], "90 to 95 %"),
+        (words.duration, [0.2], "1 s"),
+        (words.duration, [75], "75 s"),
+        (words.duration, [150], "2 min 30 s"),
+        (words.duration, [4000], "1 h 6 min"),
     ],
 )
-def test_nearly_all_is_not_all_and_halves_go_up(share: float, said: str) -> None:
-    assert words.percent(share).replace("\u202f", " ") == said
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "said"),
-    # 9,980 of 10,000: both ends were written as 100.
-    [
-        (0.9969, 0.9987, "99.7 to 99.9 %"),
-        (0.0, 0.0012, "0.0 to 0.1 %"),
-        (1.0, 1.0, "100 to 100 %"),
-        (0.9, 0.95, "90 to 95 %"),
-    ],
-)
-def test_a_narrow_range_holds_the_share_that_it_is_about(low: float, high: float, said: str) -> None:
-    assert words.interval(low, high).replace("\u202f", " ") == said
-
-
-@pytest.mark.parametrize(("seconds", "said"), [(0.2, "1 s"), (75, "75 s"), (150, "2 min 30 s"), (4000, "1 h 6 min")])
-def test_a_duration_is_told_in_the_units_that_people_use(seconds: float, said: str) -> None:
-    assert words.duration(seconds).replace("\u202f", " ") == said
+def test_numbers_are_written_as_people_write_them(
+    write: Callable[..., str], numbers: Sequence[float], said: str
+) -> None:
+    assert write(*numbers).replace("\u202f", " ") == said
 
 
 def test_labels_that_are_alike_are_told_apart_and_keep_their_meaning() -> None:
