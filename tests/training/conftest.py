@@ -1,28 +1,21 @@
-"""The twin network's family, in the table while a test runs; one thread, for such a small one gains nothing from more."""
+"""The small networks' families, in the table while a test runs, and the twin as its files."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from safetensors.torch import save_file
 
-from tests.training.tower import tower_family
+from tests.training import tower
 from tests.training.twin import FAMILY, SIZE, twin
 from tl_core.models.graphs.export import ONNX_NAME, TENSORS_NAME
 from tl_core.models.graphs.from_torch import export_backbone
 from tl_core.models.registry import FAMILIES
 
-__all__ = ["tower_family"]
 
-
-@pytest.fixture
-def twin_family(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setitem(FAMILIES, FAMILY.name, FAMILY)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+@pytest.fixture(autouse=True)
+def small_families(monkeypatch: pytest.MonkeyPatch) -> None:
+    for family in (FAMILY, tower.FAMILY):
+        monkeypatch.setitem(FAMILIES, family.name, family)
 
 
 @pytest.fixture(scope="session")

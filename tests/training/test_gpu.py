@@ -1,6 +1,6 @@
 """What only a CUDA device can show: `pytest -m gpu`. The logic itself is tested on the CPU elsewhere."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from tests.training.tower import STAGES, inputs_after, tower
-from tests.training.twin import best_of, finish, pictures, smaller_batches, spec, twin
-from tl_core.documents.events import EpochEnded, Event, Notice
+from tests.training.tower import frozen_at_first, inputs_after, thaw, tower
+from tests.training.twin import TRAIN, best_of, finish, losses, on_pixels, pictures, smaller_batches, spec, train, twin
 from tl_core.evaluation.metrics import probabilities
-from tl_core.models.build import Backbone, build
+from tl_core.models.build import build
 from tl_core.models.graphs.from_torch import export_backbone
 from tl_core.models.registry import network
 from tl_core.models.weights.obtain import find
@@ -27,12 +26,10 @@ from tl_core.training.loop.inputs import Inputs
 from tl_core.training.loop.stages import stage_pulls
 from tl_core.training.loop.steps import Trainer
 from tl_core.training.strategies.strategies import strategies, strategy
-from tl_core.training.strategies.what_learns import first_learning
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="There is no CUDA device here."),
-    pytest.mark.usefixtures("twin_family"),
 ]
 SIZE = 224
 DEVICE = "cuda"
@@ -53,23 +50,10 @@ def little_memory() -> Iterator[None]:
 def test_a_lower_precision_learns_and_the_same_spec_gives_the_same_metrics(precision: str) -> None:
     curves = []
     for _ in range(2):
-        backbone, (pixels, labels) = twin(), pictures()
-        row, rows = strategy("full_fine_tuning"), np.arange(len(labels))
-        inputs = Inputs.of_pixels(backbone, pixels, frozen=0, device=torch.device("cuda"), level="light")
+        backbone = twin()
         plan = spec(epochs=8, precision=precision, recipe={"learning_rate": 1e-2, "stage_rate": 1e-3})
-        _, events = finish(
-            fit(
-                backbone,
-                inputs,
-                labels,
-                rows[:54],
-                rows[54:],
-                spec=plan,
-                strategy=row,
-                frozen=0,
-            )
-        )
-        curves.append([event.val_loss for event in events if isinstance(event, EpochEnded)])
+        events = train(backbone, on_pixels(backbone, device=DEVICE, level="light"), plan, "full_fine_tuning")
+        curves.append(losses(events))
         assert best_of(events).val_loss < curves[-1][0]
     assert curves[0] == curves[1]
 
@@ -77,23 +61,12 @@ def test_a_lower_precision_learns_and_the_same_spec_gives_the_same_metrics(preci
 def test_a_network_that_is_too_large_for_float16_goes_on_in_float32() -> None:
     curves, told = [], list[str]()
     for precision in ("float16", "float32"):
-        backbone, (pixels, labels) = twin(), pictures()
+        backbone = twin()
         backbone.stages[0][1][0][0].register_forward_hook(lambda module, given, out: out * 1e20 / 1e20)
-        inputs = Inputs.of_pixels(backbone, pixels, frozen=0, device=torch.device("cuda"), level="none")
-        rows = np.arange(len(labels))
-        fitting = fit(
-            backbone,
-            inputs,
-            labels,
-            rows[:54],
-            rows[54:],
-            spec=spec(epochs=3, precision=precision, recipe={"learning_rate": 1e-2, "stage_rate": 1e-3}),
-            strategy=strategy("full_fine_tuning"),
-            frozen=0,
-            adapted=lambda micro_batch, precision: told.append(precision),
-        )
-        _, events = finish(fitting)
-        curves.append([event.val_loss for event in events if isinstance(event, EpochEnded)])
+        plan = spec(epochs=3, precision=precision, recipe={"learning_rate": 1e-2, "stage_rate": 1e-3})
+        inputs = on_pixels(backbone, device=DEVICE)
+        events = train(backbone, inputs, plan, "full_fine_tuning", adapted=lambda _, precision: told.append(precision))
+        curves.append(losses(events))
     assert told == ["float32"]
     assert curves[0] == pytest.approx(curves[1], rel=1e-3)
 
@@ -102,21 +75,9 @@ def test_pixels_that_are_streamed_train_as_those_that_stay(monkeypatch: pytest.M
     curves = []
     for share in (0.4, 0.0):
         monkeypatch.setattr(device_module, "RESIDENT_SHARE", share)
-        backbone, (pixels, labels) = twin(), pictures()
-        row, rows = strategy("full_fine_tuning"), np.arange(len(labels))
-        inputs = Inputs.of_pixels(backbone, pixels, frozen=0, device=torch.device("cuda"), level="light")
-        fitting = fit(
-            backbone,
-            inputs,
-            labels,
-            rows[:54],
-            rows[54:],
-            spec=spec(epochs=3, recipe={"learning_rate": 1e-2, "stage_rate": 1e-3}),
-            strategy=row,
-            frozen=0,
-        )
-        _, events = finish(fitting)
-        curves.append([event.val_loss for event in events if isinstance(event, EpochEnded)])
+        backbone, plan = twin(), spec(epochs=3, recipe={"learning_rate": 1e-2, "stage_rate": 1e-3})
+        inputs = on_pixels(backbone, device=DEVICE, level="light")
+        curves.append(losses(train(backbone, inputs, plan, "full_fine_tuning")))
     assert curves[0] == curves[1]
 
 
@@ -211,23 +172,11 @@ def test_a_gpu_that_is_full_while_weights_move_begins_the_epoch_again(monkeypatc
 
     for take_step, micro_batch in ((real, 4), (shaken, 8)):
         monkeypatch.setattr(steps, "take_step", take_step)
-        backbone, (pixels, labels) = twin(), pictures()
-        inputs = Inputs.of_pixels(backbone, pixels, frozen=0, device=torch.device("cuda"), level="light")
+        backbone = twin()
         recipe: dict[str, object] = {"learning_rate": 1e-2, "stage_rate": 1e-3, "ema": 0.9}
-        rows = np.arange(len(labels))
-        _, events = finish(
-            fit(
-                backbone,
-                inputs,
-                labels,
-                rows[:54],
-                rows[54:],
-                spec=spec(epochs=3, micro_batch=micro_batch, precision="bfloat16", recipe=recipe),
-                strategy=strategy("full_fine_tuning"),
-                frozen=0,
-            )
-        )
-        curves.append([event.val_loss for event in events if isinstance(event, EpochEnded)])
+        plan = spec(epochs=3, micro_batch=micro_batch, precision="bfloat16", recipe=recipe)
+        events = train(backbone, on_pixels(backbone, device=DEVICE, level="light"), plan, "full_fine_tuning")
+        curves.append(losses(events))
     assert smaller_batches(events) == [4]
     assert curves[1] == pytest.approx(curves[0], rel=1e-2)
 
@@ -236,7 +185,7 @@ def test_scoring_fills_the_gpu_and_gives_what_the_processor_gives(little_memory:
     row, full = network("efficientnet_lite0"), strategy("full_fine_tuning")
     generator = np.random.default_rng(0)
     pixels = generator.integers(0, 256, (700, SIZE, SIZE, 3), dtype=np.uint8)
-    labels, losses = generator.integers(0, 2, len(pixels)), {}
+    labels, scored = generator.integers(0, 2, len(pixels)), {}
     for device in ("cuda", "cpu"):
         backbone = build(
             row, weights=row.default_weights, weights_file=find(row, row.default_weights).path, classes=2, seed=0
@@ -250,43 +199,24 @@ def test_scoring_fills_the_gpu_and_gives_what_the_processor_gives(little_memory:
             assert trainer._scored.size == trainer._scored.largest, "the memory was full once"
             finish(trainer.evaluate(rows[:64]))
         assert (trainer.micro_batch, events) == (16, [])
-        losses[device] = trainer.scores.loss
-    assert losses["cuda"] == pytest.approx(losses["cpu"], abs=1e-2)
+        scored[device] = trainer.scores.loss
+    assert scored["cuda"] == pytest.approx(scored["cpu"], abs=1e-2)
 
 
 @pytest.mark.parametrize("name", [name for name, row in strategies().items() if row.takes_steps])
-def test_every_strategy_trains_here_with_everything_that_a_recipe_has(name: str, tower_family: None) -> None:
+def test_every_strategy_trains_here_with_everything_that_a_recipe_has(name: str) -> None:
     row, curves = strategy(name), []
     changed = {"mixup": 0.4, "cutmix": 0.4, "ema": 0.5, "label_smoothing": 0.1, "class_weights": True, "patience": 9}
     plan = spec(epochs=4, stages=1, precision="bfloat16", learning_stages=(1,) if row.learns == "one" else None)
     plan = plan.model_copy(update={"recipe": row.recipe.changed(changed)})
-    _, labels = pictures()
-    rows = np.arange(len(labels))
     for _ in range(2):
         backbone = tower()
-        frozen = len(STAGES) if row.thaws else first_learning(backbone, row, plan)
+        frozen = frozen_at_first(backbone, name, plan)
         if row.learns == "one":
             pixels = inputs_after(backbone, 0, DEVICE)
-            pulls, _ = finish(stage_pulls(backbone, pixels, labels, rows[:54], spec=plan, strategy=row))
+            pulls, _ = finish(stage_pulls(backbone, pixels, pictures()[1], TRAIN, spec=plan, strategy=row))
             assert min(pulls) > 0
-        _, events = finish(
-            fit(
-                backbone,
-                inputs_after(backbone, frozen, DEVICE),
-                labels,
-                rows[:54],
-                rows[54:],
-                spec=plan,
-                strategy=row,
-                frozen=frozen,
-                thaw=partial(_again, backbone),
-            )
-        )
-        curves.append([event.val_loss for event in events if isinstance(event, EpochEnded)])
+        inputs, join = inputs_after(backbone, frozen, DEVICE), partial(thaw, backbone, device=DEVICE)
+        curves.append(losses(train(backbone, inputs, plan, name, frozen=frozen, thaw=join)))
     assert curves[0] == curves[1]
     assert all(np.isfinite(curves[0]))
-
-
-def _again(backbone: Backbone, frozen: int) -> Generator[Event, None, Inputs]:
-    yield Notice(message="asked")
-    return inputs_after(backbone, frozen, DEVICE)

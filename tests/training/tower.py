@@ -1,18 +1,21 @@
 """A small network with everything that a strategy may single out: convolutions, norms of two kinds, attention, linear layers."""
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import numpy as np
-import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.training.twin import SIZE, pictures
+from tests.training.twin import SIZE, block, on_pixels
+from tl_core.documents.events import Event, Notice
+from tl_core.documents.spec import TrainSpec
 from tl_core.models.build import Backbone
 from tl_core.models.families.family import FLATTEN, Family, Stage
-from tl_core.models.registry import FAMILIES, network
+from tl_core.models.registry import network
 from tl_core.training.loop.inputs import Inputs
+from tl_core.training.strategies.strategies import strategy
+from tl_core.training.strategies.what_learns import first_learning
 
 STAGES = ("stem", "conv", "attention")
 FAMILY = Family(
@@ -45,28 +48,14 @@ class _Attention(nn.Module):
         return tokens.transpose(1, 2).reshape(x.shape)
 
 
-def _block(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), nn.BatchNorm2d(outputs), nn.ReLU())
-
-
-@pytest.fixture
-def tower_family(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The tower's family in the table; one thread, for so small a network gains nothing from more."""
-    monkeypatch.setitem(FAMILIES, FAMILY.name, FAMILY)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def tower(classes: int = 3, seed: int = 0) -> Backbone:
-    """A Backbone with three stages; needs `tower_family`."""
+    """A Backbone with three stages."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         module = nn.Sequential(
             OrderedDict(
-                stem=_block(3, 8),
-                conv=_block(8, WIDTH),
+                stem=block(3, 8),
+                conv=block(8, WIDTH),
                 attention=_Attention(),
                 pool=nn.AdaptiveAvgPool2d(1),
                 norm=nn.LayerNorm(WIDTH),
@@ -80,9 +69,19 @@ def tower(classes: int = 3, seed: int = 0) -> Backbone:
 
 def inputs_after(backbone: Backbone, frozen: int, device: str = "cpu") -> Inputs:
     """What the first `frozen` stages give for `pictures()`; pixels where that is none."""
-    pixels, _ = pictures()
-    backbone.to(device)
-    found = Inputs.of_pixels(backbone, pixels, frozen=frozen, device=torch.device(device), level="none")
+    found = on_pixels(backbone.to(device), frozen=frozen, device=device)
     if frozen == 0:
         return found
-    return Inputs.of_activations(found.batch(np.arange(len(pixels))).cpu().numpy(), device=found.device)
+    return Inputs.of_activations(found.batch(np.arange(len(found.rows))).cpu().numpy(), device=found.device)
+
+
+def thaw(backbone: Backbone, frozen: int, device: str = "cpu") -> Generator[Event, None, Inputs]:
+    """What training asks for where stages join."""
+    yield Notice(message="asked")
+    return inputs_after(backbone, frozen, device)
+
+
+def frozen_at_first(backbone: Backbone, name: str, plan: TrainSpec) -> int:
+    """How many stages are frozen when a training by the strategy `name` begins."""
+    row = strategy(name)
+    return len(STAGES) if row.thaws else first_learning(backbone, row, plan)

@@ -3,21 +3,18 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from tests.training.conftest import exported, twin_family
-from tests.training.twin import FAMILY, finish, pictures, twin
+from tests.training.conftest import exported, small_families
+from tests.training.twin import FAMILY, by_torch, finish, pictures, twin
 from tl_core.data.cache import Cache
 from tl_core.documents.events import Notice
 from tl_core.models.graphs.export import ONNX_NAME, TENSORS_NAME
 from tl_core.runs.tasks.feature_maps import GAP, feature_maps, filter_grid, first_filters, maps_of, strongest
 
-__all__ = ["exported", "twin_family"]
-pytestmark = pytest.mark.usefixtures("twin_family")
-
+__all__ = ["exported", "small_families"]
 PICTURE = pictures(1)[0][0]
 
 
@@ -29,9 +26,7 @@ def test_filters_and_maps_are_written_and_named(exported: Path, tmp_path: Path) 
     assert (found.filters, found.filter_count, found.filter_size) == ("filters.png", 8, 3)
     assert Image.open(tmp_path / "filters.png").mode == "RGB"
     assert {row.stage for row in found.maps} == {"stem", "stage1"}
-    backbone = twin()
-    with torch.inference_mode():
-        stem = backbone.prefix(1)(backbone.normalise(torch.from_numpy(PICTURE[None]))).numpy()[0]
+    (stem,) = by_torch(PICTURE[None])
     for row in found.maps:
         assert np.asarray(Image.open(tmp_path / row.file)).ndim == 2
         if row.stage == "stem":
@@ -41,9 +36,7 @@ def test_filters_and_maps_are_written_and_named(exported: Path, tmp_path: Path) 
 
 
 def test_the_first_filters_are_those_of_the_first_convolution(exported: Path) -> None:
-    filters = first_filters(exported / TENSORS_NAME)
-    assert filters is not None
-    assert np.array_equal(filters, twin().tensors()["stem.0.weight"].numpy())
+    assert np.array_equal(first_filters(exported / TENSORS_NAME), twin().tensors()["stem.0.weight"].numpy())
 
 
 def test_a_network_without_colour_filters_says_so(exported: Path, tmp_path: Path) -> None:
@@ -83,9 +76,7 @@ def test_every_layout_is_read_as_maps() -> None:
     maps = np.random.default_rng(0).normal(size=(6, 4, 4)).astype(np.float32)
     tokens = np.concatenate([np.full((3, 6), 99.0), maps.reshape(6, 16).T])
     for given in (maps, maps.transpose(1, 2, 0), tokens):
-        found = maps_of(given[None])
-        assert found is not None
-        assert np.array_equal(found, maps)
+        assert np.array_equal(maps_of(given[None]), maps)
     assert maps_of(np.zeros((1, 8))) is None
 
 

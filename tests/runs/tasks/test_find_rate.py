@@ -1,60 +1,34 @@
 """The range test: a curve that diverges in the end, and a rate that trains."""
 
 from collections.abc import Generator
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 import pytest
-import torch
 
-from tests.training.conftest import twin_family
-from tests.training.twin import best_of, finish, pictures, spec, twin
+from tests.training.conftest import small_families
+from tests.training.twin import TRAIN, best_of, finish, on_pixels, spec, train, trainer_of, twin
 from tl_core.documents.events import Event, Progress
 from tl_core.documents.tasks import RateCurve
-from tl_core.models.build import Backbone
 from tl_core.runs.tasks.find_rate import FEWEST_STEPS, LOWEST, range_test, smoothed, suggestion
-from tl_core.training.loop.fit import fit
-from tl_core.training.loop.inputs import Inputs
-from tl_core.training.loop.steps import Running, Trainer
-from tl_core.training.strategies.strategies import strategy
+from tl_core.training.loop.steps import Running
 
-__all__ = ["twin_family"]
-pytestmark = pytest.mark.usefixtures("twin_family")
-
-WHOLE = strategy("full_fine_tuning")
-PIXELS, LABELS = pictures()
-ROWS = np.arange(len(LABELS))
+__all__ = ["small_families"]
+WHOLE = "full_fine_tuning"
 
 
-def _inputs(backbone: Backbone) -> Inputs:
-    return Inputs.of_pixels(backbone, PIXELS, frozen=0, device=torch.device("cpu"), level="none")
-
-
-def _found(head_rate: float, seed: int = 0) -> tuple[RateCurve, list[object]]:
+def _found(head_rate: float) -> tuple[RateCurve, list[Event]]:
     backbone = twin()
-    plan = spec(recipe={"learning_rate": head_rate, "stage_rate": head_rate / 2}, seed=seed)
-    trainer = Trainer(backbone, _inputs(backbone), LABELS, spec=plan, strategy=WHOLE, frozen=0)
-    curve, events = finish(range_test(trainer, ROWS[:54], plan))
-    return curve, list(events)
+    plan = spec(recipe={"learning_rate": head_rate, "stage_rate": head_rate / 2})
+    return finish(range_test(trainer_of(backbone, on_pixels(backbone), plan, WHOLE), TRAIN, plan))
 
 
 def _trained(rate: float) -> float:
     """Validation accuracy after a few epochs with that rate."""
     backbone = twin()
     plan = spec(epochs=6, recipe={"learning_rate": rate, "stage_rate": rate / 2})
-    _, events = finish(
-        fit(
-            backbone,
-            _inputs(backbone),
-            LABELS,
-            ROWS[:54],
-            ROWS[54:],
-            spec=plan,
-            strategy=WHOLE,
-            frozen=0,
-        )
-    )
-    return best_of(events).val_accuracy
+    return best_of(train(backbone, on_pixels(backbone), plan, WHOLE)).val_accuracy
 
 
 def test_the_suggested_rate_trains_and_the_lowest_does_not() -> None:
@@ -73,11 +47,11 @@ def test_the_curve_is_of_the_rate_not_of_the_recipe_and_the_same_every_time() ->
     assert other.losses == pytest.approx(one.losses[: len(other.losses)], rel=1e-3)
 
 
+@dataclass
 class Bowl:
     """Stands for a Trainer: one weight in a parabola, by plain gradient steps, so that rates above 2 diverge."""
 
-    def __init__(self) -> None:
-        self.weight = 3.0
+    weight: float
 
     def step(
         self, rows: np.ndarray, factor: float, *, draw: list[int], running: Running
@@ -87,15 +61,16 @@ class Bowl:
         yield from ()
 
 
-def test_it_ends_where_training_diverges() -> None:
-    curve, _ = finish(range_test(Bowl(), ROWS, spec(recipe={"learning_rate": 1e-2}, batch_size=1)))  # type: ignore[arg-type]
-    assert len(curve.rates) == 100, "up to 3 a bowl is left late"
-    assert 0.01 < curve.suggested < 0.3
-    steep = Bowl()
-    steep.weight = 1e3
-    curve, _ = finish(range_test(steep, ROWS, spec(recipe={"learning_rate": 1e-4}, batch_size=1)))  # type: ignore[arg-type]
-    assert len(curve.rates) < 90
-    assert 1e-4 < curve.suggested < 3e-3
+@pytest.mark.parametrize(
+    ("weight", "rate", "steps", "low", "high"),
+    [(3.0, 1e-2, range(100, 101), 0.01, 0.3), (1e3, 1e-4, range(1, 90), 1e-4, 3e-3)],
+    ids=["up to 3 a bowl is left late", "steep"],
+)
+def test_it_ends_where_training_diverges(weight: float, rate: float, steps: range, low: float, high: float) -> None:
+    plan = spec(recipe={"learning_rate": rate}, batch_size=1)
+    curve, _ = finish(range_test(Bowl(weight), np.arange(72), plan))  # type: ignore[arg-type]
+    assert len(curve.rates) in steps
+    assert low < curve.suggested < high
 
 
 def test_the_smoothed_loss_falls_where_the_loss_fell() -> None:
@@ -106,21 +81,16 @@ def test_the_smoothed_loss_falls_where_the_loss_fell() -> None:
     assert (smooth[29] + smooth[30]) / 2 == pytest.approx(1.5)
 
 
-RATES = [10.0 ** (-6 + step / 10) for step in range(61)]
+EXPONENTS = np.arange(-60, 1) / 10
+FALLS = 2 - 1.5 / (1 + np.exp(-6 * (EXPONENTS + 3.5))) + np.where(EXPONENTS > -1, (EXPONENTS + 1) * 5, 0)
+STEEP_AT_THE_END = np.where(EXPONENTS < -2, 2.0, 2 - (EXPONENTS + 2))[:51]
+DIPS_A_LITTLE = 0.06 - 0.02 * np.exp(-((EXPONENTS + 4.2) ** 2)) + np.where(EXPONENTS > -3.8, (EXPONENTS + 3.8) ** 2, 0)
 
 
-def test_the_suggestion_is_where_it_falls_fastest_on_the_safe_side() -> None:
-    exponents = np.log10(RATES)
-    falls = 2 - 1.5 / (1 + np.exp(-6 * (exponents + 3.5)))
-    rises = np.where(exponents > -1, (exponents + 1) * 5, 0)
-    assert suggestion(RATES, list(falls + rises)) == pytest.approx(10**-3.5, rel=0.3)
-    steep_at_the_end = np.where(exponents < -2, 2.0, 2 - (exponents + 2))
-    found = suggestion(RATES[:51], list(steep_at_the_end[:51]))
-    assert found <= RATES[50] / 10 * 1.01
-
-
-def test_what_knows_the_pictures_already_gets_a_rate_below_the_rise() -> None:
-    exponents = np.log10(RATES)
-    dips_a_little = 0.06 - 0.02 * np.exp(-((exponents + 4.2) ** 2))
-    rises = np.where(exponents > -3.8, (exponents + 3.8) ** 2, 0)
-    assert 2e-5 < suggestion(RATES, list(dips_a_little + rises)) < 2e-4
+@pytest.mark.parametrize(
+    ("losses", "low", "high"),
+    [(FALLS, 0.7 * 10**-3.5, 1.3 * 10**-3.5), (STEEP_AT_THE_END, 0, 1.01e-2), (DIPS_A_LITTLE, 2e-5, 2e-4)],
+    ids=["where it falls fastest", "on the safe side of the end", "below the rise of what knows the pictures already"],
+)
+def test_the_suggestion_is_where_it_falls_fastest_on_the_safe_side(losses: np.ndarray, low: float, high: float) -> None:
+    assert low < suggestion(list(10 ** EXPONENTS[: len(losses)]), list(losses)) < high

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.training.twin import by_torch, finish, pictures, spec, twin
+from tests.training.twin import by_torch, embedded, finish, pictures, spec, twin
 from tl_core.data.cache import Cache
 from tl_core.documents.events import Notice, Progress
 from tl_core.errors import OverBudget
@@ -18,9 +18,6 @@ from tl_core.training.frozen.activations import frozen_activations
 from tl_core.training.frozen.features import kept_features
 from tl_core.training.frozen.onnx_runtime import Wanted, run_graph
 from tl_core.training.loop.augment import view
-
-pytestmark = pytest.mark.usefixtures("twin_family")
-
 
 PIXELS, _ = pictures(5)
 TRAIN = np.array([0, 3, 7, 8, 12])
@@ -81,10 +78,7 @@ def test_one_pass_gives_the_features_too(exported: Path, tmp_path: Path) -> None
     _frozen(exported, cache)
     found, events = finish(kept_features(_never, PIXELS, cache=cache, key=KEY))
     assert events == []
-    backbone = twin()
-    with torch.inference_mode():
-        wanted = backbone.embed(backbone.normalise(torch.from_numpy(PIXELS))).numpy()
-    assert np.allclose(found, wanted, atol=1e-4)
+    assert np.allclose(found, embedded(twin(), PIXELS), atol=1e-4)
 
 
 def test_a_cache_without_room_for_the_features_keeps_the_activations(exported: Path, tmp_path: Path) -> None:
@@ -188,7 +182,6 @@ def test_what_the_memory_has_no_room_for_is_computed_again_and_what_the_spec_say
     assert "more than the memory has room for" in _said(events)
     assert not [path for path in (cache.root / "activations").glob("*") if path.is_file()]
     found, events = _frozen(exported, cache, augmentation="light", decided=2)
-    assert found is not None
     assert found.views == 2
     assert not _said(events)
     monkeypatch.setattr(activations, "available_mb", lambda device: 1.1 * whole)

@@ -5,15 +5,11 @@ import pytest
 import torch
 
 from tests.training.tower import inputs_after, tower
-from tests.training.twin import best_of, finish, pictures, spec
-from tl_core.documents.events import EpochEnded, Notice
+from tests.training.twin import best_of, finish, losses, one_step, pictures, spec, train, trainer_of
+from tl_core.documents.events import Event, Notice
 from tl_core.models.build import Backbone
-from tl_core.training.loop.fit import fit
 from tl_core.training.loop.inputs import Inputs
-from tl_core.training.loop.steps import OVERFLOWS, Running, Trainer
-from tl_core.training.strategies.strategies import strategy
-
-pytestmark = pytest.mark.usefixtures("tower_family")
+from tl_core.training.loop.steps import OVERFLOWS, Trainer
 
 PLAIN_SGD: dict[str, object] = {"optimizer": "sgd", "momentum": 0, "weight_decay": 0, "norm_learns": False}
 FAR_TOO_LARGE = 2.0**30
@@ -21,58 +17,34 @@ FAR_TOO_LARGE = 2.0**30
 
 
 def _trainer(recipe: dict[str, object], *, scale: float | None = None, precision: str = "float16") -> Trainer:
-    backbone, (_, labels) = tower(), pictures()
+    backbone = tower()
     plan = spec(precision=precision, recipe={**PLAIN_SGD, "learning_rate": 0.1, "stage_rate": 0.1, **recipe})
-    trainer = Trainer(backbone, inputs_after(backbone, 0), labels, spec=plan, strategy=strategy("lp_ft"), frozen=0)
+    trainer = trainer_of(backbone, inputs_after(backbone, 0), plan, "lp_ft")
     if scale is not None:
         trainer._scaler = torch.amp.GradScaler("cpu", init_scale=scale)
     return trainer
-
-
-def _step(trainer: Trainer) -> Running:
-    running = Running()
-    finish(trainer.step(np.arange(16), 1.0, draw=[0, 0], running=running))
-    return running
 
 
 def _ages(trainer: Trainer) -> set[int]:
     return {group["age"] for group in trainer._optimizer.param_groups}
 
 
-def _fit(backbone: Backbone, precision: str, told: list[tuple[int, str]] | None = None) -> list[object]:
-    """All events; `told` gets what training goes on with where that was changed."""
-    _, labels = pictures()
-    rows = np.arange(len(labels))
+def _fit(backbone: Backbone, precision: str, **more: object) -> list[Event]:
     plan = spec(epochs=4, precision=precision, recipe={"optimizer": "sgd", "learning_rate": 0.1, "stage_rate": 1e-2})
-    fitting = fit(
-        backbone,
-        inputs_after(backbone, 0),
-        labels,
-        rows[:54],
-        rows[54:],
-        spec=plan,
-        strategy=strategy("lp_ft"),
-        frozen=0,
-        adapted=lambda *found: [] if told is None else told.append(found),
-    )
-    return list(finish(fitting)[1])
+    return train(backbone, inputs_after(backbone, 0), plan, "lp_ft", **more)
 
 
 def test_float16_learns_like_float32() -> None:
-    losses = {}
-    for precision in ("float32", "float16"):
-        events = _fit(tower(), precision)
-        losses[precision] = [event.val_loss for event in events if isinstance(event, EpochEnded)]
-    assert losses["float16"] != losses["float32"]
-    assert losses["float16"] == pytest.approx(losses["float32"], rel=0.05)
-    assert min(losses["float16"]) < losses["float16"][0] / 2
+    whole, half = (losses(_fit(tower(), precision)) for precision in ("float32", "float16"))
+    assert half != whole
+    assert half == pytest.approx(whole, rel=0.05)
+    assert min(half) < half[0] / 2
 
 
 def test_a_scale_that_is_too_large_costs_no_step() -> None:
     recipe: dict[str, object] = {"ema": 0.9, "norm_learns": True}
     calm, shaken = _trainer(recipe, scale=1.0), _trainer(recipe, scale=FAR_TOO_LARGE)
-    losses = [_step(trainer).loss for trainer in (calm, shaken)]
-    assert losses[0] == losses[1], "counted once, however often the gradient was computed"
+    assert one_step(calm).loss == one_step(shaken).loss, "counted once, however often the gradient was computed"
     assert shaken._scaler.get_scale() < FAR_TOO_LARGE
     assert _ages(shaken) == {1}
     for name, tensor in calm.tensors().items():
@@ -97,7 +69,7 @@ def test_memory_that_runs_out_while_the_scale_is_taken_out_costs_no_step(monkeyp
 
     monkeypatch.setattr(shaken._scaler, "unscale_", full_once)
     for trainer in (calm, shaken):
-        _step(trainer)
+        one_step(trainer)
     assert shaken.micro_batch == 8
     assert all(torch.equal(tensor, shaken.tensors()[name]) for name, tensor in calm.tensors().items())
 
@@ -105,7 +77,7 @@ def test_memory_that_runs_out_while_the_scale_is_taken_out_costs_no_step(monkeyp
 def test_gradients_are_clipped_in_their_own_scale() -> None:
     trainer = _trainer({"clip": 0.01, "learning_rate": 1.0, "stage_rate": 1.0})
     before = trainer.tensors()
-    _step(trainer)
+    one_step(trainer)
     changes = [(tensor - before[name]).float().flatten() for name, tensor in trainer.tensors().items()]
     assert float(torch.cat(changes).norm()) == pytest.approx(0.01, rel=1e-2)
 
@@ -114,13 +86,12 @@ def test_gradients_are_clipped_in_their_own_scale() -> None:
 def test_what_no_scale_mends_is_no_step_and_ends(broken: str) -> None:
     trainer = _trainer({"ema": 0.9})
     head = trainer._backbone.head
-    assert head is not None
     if broken == "loss":
         head.register_forward_hook(lambda module, given, out: out * torch.inf)
     else:
         head.weight.register_hook(lambda gradient: gradient * torch.inf)
     before = trainer.tensors()
-    assert not np.isfinite(_step(trainer).loss)
+    assert not np.isfinite(one_step(trainer).loss)
     assert _ages(trainer) == {0}
     with trainer.judged():
         averaged = trainer.tensors()
@@ -165,24 +136,26 @@ def _too_large_for_float16(backbone: Backbone, where: str) -> Backbone:
 @pytest.mark.parametrize("where", ["scores", "steps", "gradient"])
 def test_a_network_that_is_too_large_for_float16_goes_on_in_float32_and_learns_as_there(where: str) -> None:
     told: list[tuple[int, str]] = []
-    events = _fit(_too_large_for_float16(tower(), where), "float16", told)
+    events = _fit(_too_large_for_float16(tower(), where), "float16", adapted=lambda *changed: told.append(changed))
     wanted = _fit(_too_large_for_float16(tower(), where), "float32")
-    losses, right = ([one.val_loss for one in some if isinstance(one, EpochEnded)] for some in (events, wanted))
-    assert losses[1:] == pytest.approx(right[1:], rel=1e-4)
-    assert losses[0] == pytest.approx(right[0], rel=1e-2), "it is scored in float16 as long as that does"
+    assert losses(events)[1:] == pytest.approx(losses(wanted)[1:], rel=1e-4)
+    assert losses(events)[0] == pytest.approx(losses(wanted)[0], rel=1e-2), (
+        "it is scored in float16 as long as that does"
+    )
     assert [one.message for one in events if isinstance(one, Notice)] == [OVERFLOWS]
     assert told == [(16, "float32")]
 
 
 def test_frozen_stages_that_are_too_large_for_float16_are_computed_in_float32_too() -> None:
-    backbone, (pixels, labels) = _too_large_for_float16(tower(), "scores"), pictures()
-    inputs = Inputs.of_pixels(backbone, pixels, frozen=1, device=torch.device("cpu"), level="none", precision="float16")
-    row = strategy("partial_fine_tuning")
-    trainer = Trainer(backbone, inputs, labels, spec=spec(precision="float16", stages=2), strategy=row, frozen=1)
+    backbone = _too_large_for_float16(tower(), "scores")
+    inputs = Inputs.of_pixels(
+        backbone, pictures()[0], frozen=1, device=torch.device("cpu"), level="none", precision="float16"
+    )
+    trainer = trainer_of(backbone, inputs, spec(precision="float16", stages=2), "partial_fine_tuning", frozen=1)
     _, events = finish(trainer.evaluate(np.arange(16)))
     assert [one.message for one in events if isinstance(one, Notice)] == [OVERFLOWS]
     assert np.isfinite(trainer.scores.loss)
-    assert np.isfinite(_step(trainer).loss)
+    assert np.isfinite(one_step(trainer).loss)
 
 
 def test_the_pull_at_a_stage_has_no_scale() -> None:
@@ -190,8 +163,5 @@ def test_the_pull_at_a_stage_has_no_scale() -> None:
     for scale in (2.0**8, FAR_TOO_LARGE):
         trainer = _trainer({}, scale=scale)
         finish(trainer.pull(np.arange(16)))
-        head = trainer._backbone.head
-        assert head is not None
-        assert head.weight.grad is not None
-        lengths.append(float(head.weight.grad.norm()))
+        lengths.append(float(trainer._backbone.head.weight.grad.norm()))
     assert lengths[1] == pytest.approx(lengths[0], rel=1e-2)

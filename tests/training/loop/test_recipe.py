@@ -8,22 +8,17 @@ import torch
 from scipy.special import softmax
 
 from tests.training.tower import inputs_after, tower
-from tests.training.twin import best_of, finish, pictures, spec
+from tests.training.twin import TRAIN, VAL, best_of, finish, logits, one_step, pictures, spec, train, trainer_of
 from tl_core.documents.events import EpochEnded, Event, Notice
 from tl_core.evaluation.calibration import calibrated_loss
 from tl_core.models.build import Backbone
 from tl_core.training.head.fitted import class_weights, fit_logistic
-from tl_core.training.loop.fit import fit
 from tl_core.training.loop.regularisation import mix
-from tl_core.training.loop.steps import Running, Trainer
+from tl_core.training.loop.steps import Trainer
 from tl_core.training.strategies.schedules import LOWEST, schedule
-from tl_core.training.strategies.strategies import strategy
-
-pytestmark = pytest.mark.usefixtures("tower_family")
 
 FAST: dict[str, object] = {"learning_rate": 1e-2, "stage_rate": 1e-2}
 PLAIN_SGD: dict[str, object] = {"optimizer": "sgd", "momentum": 0, "weight_decay": 0, "norm_learns": False}
-TRAIN, VAL = np.arange(54), np.arange(54, 72)
 
 
 def _fit(
@@ -37,45 +32,22 @@ def _fit(
 ) -> tuple[EpochEnded, list[Event], Backbone]:
     """The best epoch, all events, and the network in the state of that epoch."""
     network = backbone or tower()
-    _, labels = pictures()
-    labels = labels.copy()
+    labels = pictures()[1].copy()
     labels[TRAIN] = taught(labels[TRAIN])
     plan = spec(epochs=epochs, stages=1, recipe={**FAST, **recipe})
     frozen = 2 if name == "partial_fine_tuning" else 0
-    inputs = inputs_after(network, frozen)
-    steps = fit(
-        network,
-        inputs,
-        labels,
-        rows,
-        VAL,
-        spec=plan,
-        strategy=strategy(name),
-        frozen=frozen,
-    )
-    _, events = finish(steps)
+    events = train(network, inputs_after(network, frozen), plan, name, rows=rows, labels=labels, frozen=frozen)
     return best_of(events), events, network
 
 
 def _trainer(recipe: dict[str, object]) -> tuple[Trainer, Backbone]:
     backbone = tower()
-    _, labels = pictures()
-    plan, row = spec(recipe={**FAST, **recipe}), strategy("lp_ft")
-    return Trainer(backbone, inputs_after(backbone, 0), labels, spec=plan, strategy=row, frozen=0), backbone
-
-
-def _step(trainer: Trainer, number: int = 0) -> Running:
-    running = Running()
-    finish(trainer.step(np.arange(16), 1.0, draw=[0, number], running=running))
-    return running
+    return trainer_of(backbone, inputs_after(backbone, 0), spec(recipe={**FAST, **recipe}), "lp_ft"), backbone
 
 
 def _probabilities(backbone: Backbone) -> np.ndarray:
     """Answers to the validation pictures."""
-    pixels, _ = pictures()
-    with torch.inference_mode():
-        logits = backbone(backbone.normalise(torch.from_numpy(pixels[VAL])))
-    return np.asarray(softmax(logits.numpy(), axis=1))
+    return np.asarray(softmax(logits(backbone, pictures()[0][VAL]), axis=1))
 
 
 def test_label_smoothing_makes_answers_less_certain() -> None:
@@ -86,11 +58,11 @@ def test_label_smoothing_makes_answers_less_certain() -> None:
 
 
 def test_the_loss_that_is_told_is_plain_whatever_is_added_for_the_gradient() -> None:
-    plain, _ = _trainer({})
-    for extra in ({"label_smoothing": 0.5}, {"clip": 0.1}):
-        other, _ = _trainer(extra)
-        assert _step(other).loss == pytest.approx(_step(plain).loss)
-        plain, _ = _trainer({})
+    plain, smooth, clipped = (
+        one_step(_trainer(recipe)[0]).loss for recipe in ({}, {"label_smoothing": 0.5}, {"clip": 0.1})
+    )
+    assert smooth == pytest.approx(plain)
+    assert clipped == pytest.approx(plain)
 
 
 def test_gradients_are_clipped_to_a_norm_or_not_at_all() -> None:
@@ -98,7 +70,7 @@ def test_gradients_are_clipped_to_a_norm_or_not_at_all() -> None:
     for clip in (0.0, 0.01):
         trainer, backbone = _trainer({**PLAIN_SGD, "clip": clip, "learning_rate": 1.0, "stage_rate": 1.0})
         before = [parameter.detach().clone() for parameter in backbone.parameters()]
-        _step(trainer)
+        one_step(trainer)
         changes = [now.detach() - old for now, old in zip(backbone.parameters(), before, strict=True)]
         lengths[clip] = float(torch.cat([change.flatten() for change in changes]).norm())
     assert lengths[0.01] == pytest.approx(0.01, rel=1e-3)
@@ -110,7 +82,7 @@ def test_the_average_is_judged_and_training_goes_on_from_where_it_was() -> None:
     weight = backbone.head_parameters().__next__()
     start = weight.detach().clone()
     for number in range(10):
-        _step(trainer, number)
+        one_step(trainer, number)
     now = weight.detach().clone()
     statistics = backbone.module.get_submodule("stem.1").running_mean
     followed = statistics.clone()
@@ -168,8 +140,7 @@ def test_with_mixup_and_cutmix_each_batch_takes_a_random_one() -> None:
 def test_train_accuracy_is_that_on_pictures_as_they_are_where_training_mixes(recipe: dict[str, object]) -> None:
     best, _, backbone = _fit(recipe)
     pixels, labels = pictures()
-    with torch.inference_mode():
-        answers = backbone(backbone.normalise(torch.from_numpy(pixels[TRAIN]))).argmax(dim=1).numpy()
+    answers = logits(backbone, pixels[TRAIN]).argmax(axis=1)
     assert best.epoch > 0
     assert best.train_accuracy == pytest.approx((answers == labels[TRAIN]).mean())
     assert best.train_accuracy > 0.8
@@ -255,7 +226,7 @@ def test_the_optimizer_has_its_state_before_the_first_gradient_and_steps_as_with
             )
         )
         for number in range(2):
-            _step(trainer, number)
+            one_step(trainer, number)
         assert sizes[0] == (sizes[1] if early else 0)
         found.append(backbone.tensors())
     assert all(torch.equal(tensor, found[1][name]) for name, tensor in found[0].items())

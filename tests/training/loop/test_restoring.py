@@ -1,27 +1,20 @@
 """Memory that runs out while weights are changed: the epoch begins again from what was kept. The CPU stands for a GPU here."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from tests.training.tower import STAGES, inputs_after, tower
-from tests.training.twin import finish, pictures, smaller_batches, spec
+from tests.training.tower import frozen_at_first, inputs_after, thaw, tower
+from tests.training.twin import losses, smaller_batches, spec, train
 from tl_core.documents.events import EpochEnded, Event, Notice
 from tl_core.errors import DeviceError
-from tl_core.models.build import Backbone
 from tl_core.training.loop import steps
-from tl_core.training.loop.fit import fit
-from tl_core.training.loop.inputs import Inputs
 from tl_core.training.loop.regularisation import Average
 from tl_core.training.strategies.strategies import strategy
-from tl_core.training.strategies.what_learns import first_learning
-
-pytestmark = pytest.mark.usefixtures("tower_family")
 
 FULL = "CUDA out of memory. Tried to allocate 2.00 GiB."
 RECIPE: dict[str, object] = {"learning_rate": 1e-2, "stage_rate": 1e-2, "ema": 0.8, "clip": 1.0, "norm_learns": True}
@@ -29,46 +22,16 @@ AN_EPOCH = 4
 """Steps of an epoch: 54 images in batches of 16."""
 
 
-@pytest.fixture
-def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(steps, "STEADY", ())
-
-
-def _again(backbone: Backbone, frozen: int) -> Generator[Event, None, Inputs]:
-    yield Notice(message="asked")
-    return inputs_after(backbone, frozen)
-
-
 def _fit(
-    name: str,
-    *,
-    micro_batch: int = 16,
-    precision: str = "float32",
-    saved: list[dict[str, Tensor]] | None = None,
+    name: str, *, micro_batch: int = 16, precision: str = "float32", **more: object
 ) -> tuple[list[Event], dict[str, Tensor]]:
     """All events, and the tensors that were kept."""
-    backbone, (_, labels), row = tower(), pictures(), strategy(name)
+    backbone = tower()
     plan = spec(epochs=3, micro_batch=micro_batch, precision=precision, recipe=RECIPE)
-    frozen = len(STAGES) if row.thaws else first_learning(backbone, row, plan)
-    rows, kept = np.arange(len(labels)), [] if saved is None else saved
-    fitting = fit(
-        backbone,
-        inputs_after(backbone, frozen),
-        labels,
-        rows[:54],
-        rows[54:],
-        spec=plan,
-        strategy=row,
-        frozen=frozen,
-        save_best=kept.append,
-        thaw=partial(_again, backbone),
-    )
-    _, events = finish(fitting)
+    frozen = frozen_at_first(backbone, name, plan)
+    join = partial(thaw, backbone)
+    events = train(backbone, inputs_after(backbone, frozen), plan, name, frozen=frozen, thaw=join, **more)
     return events, backbone.tensors()
-
-
-def _losses(events: list[Event]) -> list[tuple[int, float]]:
-    return [(event.epoch, event.val_loss) for event in events if isinstance(event, EpochEnded)]
 
 
 def _full_at(monkeypatch: pytest.MonkeyPatch, place: str, failing: Callable[[int], bool]) -> None:
@@ -117,7 +80,7 @@ def test_the_epoch_begins_again_as_if_nothing_had_happened(
     told = [[event.message for event in some if isinstance(event, Notice)] for some in (right, events)]
     assert steps.FEWER.format(at_once=8) in told[0]
     assert steps.AGAIN.format(at_once=8) in told[1]
-    assert _losses(events) == _losses(right)
+    assert losses(events) == losses(right)
     assert all(torch.equal(tensor, found[key]) for key, tensor in tensors.items())
 
 
@@ -127,9 +90,8 @@ def test_a_later_epoch_begins_again_from_where_it_began(as_on_a_gpu: None, monke
     _full_at(monkeypatch, "weights", lambda step: step in (2 * AN_EPOCH - 1, 2 * AN_EPOCH))
     events, _ = _fit("full_fine_tuning")
     assert smaller_batches(events) == [8, 4]
-    (_, before), (_, first), *_ = _losses(events)
-    assert [before, first] == [loss for _, loss in _losses(right)][:2]
-    assert [epoch for epoch, _ in _losses(events)] == [0, 1, 2, 3]
+    assert losses(events)[:2] == losses(right)[:2]
+    assert [event.epoch for event in events if isinstance(event, EpochEnded)] == [0, 1, 2, 3]
 
 
 def test_memory_that_is_never_enough_ends_in_words_with_what_was_kept(
@@ -138,7 +100,7 @@ def test_memory_that_is_never_enough_ends_in_words_with_what_was_kept(
     saved: list[dict[str, Tensor]] = []
     _full_at(monkeypatch, "weights", lambda step: True)
     with pytest.raises(DeviceError, match="smaller image size"):
-        _fit("full_fine_tuning", micro_batch=4, saved=saved)
+        _fit("full_fine_tuning", micro_batch=4, save_best=saved.append)
     assert len(saved) == 1, "the state before the first step"
 
 
@@ -146,7 +108,7 @@ def test_on_a_cpu_no_copy_is_kept_and_the_error_is_passed_on(monkeypatch: pytest
     saved: list[dict[str, Tensor]] = []
     _full_at(monkeypatch, "weights", lambda step: step == 2)
     with pytest.raises(torch.OutOfMemoryError):
-        _fit("full_fine_tuning", saved=saved)
+        _fit("full_fine_tuning", save_best=saved.append)
     assert len(saved) == 1
 
 

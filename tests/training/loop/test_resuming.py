@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 
 import numpy as np
 import pytest
@@ -24,12 +24,9 @@ from tl_core.training.strategies.schedules import phases
 from tl_core.training.strategies.strategies import Strategy, strategies, strategy
 from tl_core.training.strategies.what_learns import first_learning
 
-pytestmark = pytest.mark.usefixtures("tower_family")
-
 EPOCHS = 5
 TRAINED = 30
 ROWS = np.arange(48)
-shown = cache(pictures)
 BASE: dict[str, object] = {"learning_rate": 1e-2, "stage_rate": 1e-2, "schedule": "constant"}
 
 
@@ -120,7 +117,7 @@ class Run:
 def _run(case: Case, after: Kept | None = None) -> Run:
     """Train with a network of its own; from the checkpoint of a killed run on where there is one."""
     row, run = strategy(case.strategy), Run()
-    backbone, labels = _network(case), shown()[1][ROWS]
+    backbone, labels = _network(case), pictures()[1][ROWS]
     plan = spec(epochs=EPOCHS, recipe={**BASE, **case.recipe}, **case.changed)
     reached, best = None, dict[str, Tensor]()
     if after is not None:
@@ -180,7 +177,7 @@ def _inputs(case: Case, backbone: Backbone, plan: TrainSpec, frozen: int) -> Inp
 
 def _after(backbone: Backbone, frozen: int, level: Level = "none") -> Inputs:
     """What the first `frozen` stages give; pixels where that is none."""
-    pixels = shown()[0][ROWS]
+    pixels = pictures()[0][ROWS]
     found = Inputs.of_pixels(backbone, pixels, frozen=frozen, device=torch.device("cpu"), level=level)
     if frozen == 0:
         return found

@@ -2,50 +2,26 @@
 
 import numpy as np
 import pytest
-import torch
 from torch import Tensor
 
-from tests.training.twin import finish, pictures, spec, twin
+from tests.training.twin import finish, little_memory, on_pixels, pictures, spec, trainer_of, twin
 from tl_core.errors import DeviceError
 from tl_core.models.build import Backbone
 from tl_core.training.loop import steps
 from tl_core.training.loop.inputs import Inputs, Stream
 from tl_core.training.loop.steps import Trainer
-from tl_core.training.strategies.strategies import strategy
 
-pytestmark = pytest.mark.usefixtures("twin_family")
-
+pytestmark = pytest.mark.usefixtures("as_on_a_gpu")
 ROWS = np.arange(70)
 
 
-@pytest.fixture(autouse=True)
-def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(steps, "STEADY", ())
-
-
 def _trainer(backbone: Backbone, inputs: Inputs | None = None) -> Trainer:
-    pixels, labels = pictures()
-    inputs = inputs or Inputs.of_pixels(backbone, pixels, frozen=0, device=torch.device("cpu"), level="none")
-    plan = spec(micro_batch=4)
-    return Trainer(backbone, inputs, labels, spec=plan, strategy=strategy("full_fine_tuning"), frozen=0)
-
-
-def _sizes(backbone: Backbone, *, fitting: int) -> list[int]:
-    """The sizes of all parts that are tried; more than `fitting` images do not fit the memory."""
-    sizes: list[int] = []
-
-    def note(module: torch.nn.Module, given: tuple[Tensor, ...]) -> None:
-        sizes.append(len(given[0]))
-        if len(given[0]) > fitting:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
-
-    backbone.stages[0][1].register_forward_pre_hook(note)
-    return sizes
+    return trainer_of(backbone, inputs or on_pixels(backbone), spec(micro_batch=4), "full_fine_tuning")
 
 
 def test_scoring_doubles_its_parts_and_later_epochs_take_what_was_found() -> None:
     backbone = twin()
-    sizes = _sizes(backbone, fitting=20)
+    sizes = little_memory(backbone.stages[0][1], 20)
     trainer = _trainer(backbone)
     _, events = finish(trainer.evaluate(ROWS))
     assert sizes == [4, 8, 16, 32, 16, 16, 10]
@@ -69,22 +45,22 @@ def test_a_part_has_no_more_bytes_than_are_copied_at_a_time(monkeypatch: pytest.
     backbone = twin()
     pixels, _ = pictures()
     monkeypatch.setattr(steps, "PART_BYTES", 9 * pixels[:1].nbytes)
-    sizes = _sizes(backbone, fitting=100)
+    sizes = little_memory(backbone.stages[0][1], 100)
     finish(_trainer(backbone).evaluate(ROWS))
     assert max(sizes) == 8
 
 
 def test_memory_for_not_even_one_image_says_what_to_do() -> None:
     backbone = twin()
-    _sizes(backbone, fitting=0)
+    little_memory(backbone.stages[0][1], 0)
     with pytest.raises(DeviceError, match="smaller image size"):
         finish(_trainer(backbone).evaluate(ROWS))
 
 
 def test_parts_of_the_size_that_was_found_are_read_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     backbone, (pixels, _) = twin(), pictures()
-    _sizes(backbone, fitting=20)
-    inputs = Inputs.of_pixels(backbone, pixels, frozen=0, device=torch.device("cpu"), level="none")
+    little_memory(backbone.stages[0][1], 20)
+    inputs = on_pixels(backbone)
     taken: list[int] = []
 
     class Noted(Stream):

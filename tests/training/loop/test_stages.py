@@ -7,23 +7,31 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.training.tower import STAGES, inputs_after, tower
-from tests.training.twin import best_of, finish, pictures, smaller_batches, spec, twin
-from tl_core.documents.events import EpochEnded, Event, Notice
+from tests.training.tower import STAGES, frozen_at_first, inputs_after, thaw, tower
+from tests.training.twin import (
+    TRAIN,
+    VAL,
+    best_of,
+    finish,
+    little_memory,
+    logits,
+    losses,
+    pictures,
+    smaller_batches,
+    spec,
+    train,
+    twin,
+)
+from tl_core.documents.events import Event, Notice
 from tl_core.documents.spec import TrainSpec
 from tl_core.evaluation.calibration import calibrated_loss
 from tl_core.models.build import Backbone
-from tl_core.training.loop.fit import fit
 from tl_core.training.loop.inputs import Inputs
 from tl_core.training.loop.stages import stage_movement, stage_pulls
 from tl_core.training.strategies.schedules import MOST_PHASES, phases
 from tl_core.training.strategies.strategies import strategies, strategy
-from tl_core.training.strategies.what_learns import first_learning
-
-pytestmark = pytest.mark.usefixtures("tower_family")
 
 RATES = {"learning_rate": 1e-2, "stage_rate": 1e-2}
-TRAIN, VAL = np.arange(54), np.arange(54, 72)
 STEPS = [name for name, row in strategies().items() if row.takes_steps]
 
 
@@ -35,32 +43,17 @@ def _spec(name: str, **changed: object) -> TrainSpec:
 
 
 def _fit(
-    name: str, plan: TrainSpec, backbone: Backbone, saved: list[dict[str, Tensor]] | None = None
+    name: str, plan: TrainSpec, backbone: Backbone, **more: object
 ) -> tuple[list[Event], list[tuple[int, dict[str, Tensor]]]]:
     """Also: what was asked for when stages joined, with the tensors at that moment."""
-    row = strategy(name)
     asked = []
 
-    def thaw(frozen: int) -> Generator[Event, None, Inputs]:
+    def join(frozen: int) -> Generator[Event, None, Inputs]:
         asked.append((frozen, {key: tensor.clone() for key, tensor in backbone.tensors().items()}))
-        yield Notice(message="asked")
-        return inputs_after(backbone, frozen)
+        return thaw(backbone, frozen)
 
-    frozen = len(STAGES) if row.thaws else first_learning(backbone, row, plan)
-    _, labels = pictures()
-    steps = fit(
-        backbone,
-        inputs_after(backbone, frozen),
-        labels,
-        TRAIN,
-        VAL,
-        spec=plan,
-        strategy=row,
-        frozen=frozen,
-        save_best=lambda tensors: saved.append(tensors) if saved is not None else None,
-        thaw=thaw,
-    )
-    _, events = finish(steps)
+    frozen = frozen_at_first(backbone, name, plan)
+    events = train(backbone, inputs_after(backbone, frozen), plan, name, frozen=frozen, thaw=join, **more)
     return events, asked
 
 
@@ -70,14 +63,14 @@ def test_every_strategy_learns_keeps_its_best_and_repeats(name: str) -> None:
     for _ in range(2):
         backbone, saved = tower(), []
         names = set(backbone.tensors())
-        events, _ = _fit(name, _spec(name, epochs=4), backbone, saved)
+        events, _ = _fit(name, _spec(name, epochs=4), backbone, save_best=saved.append)
         assert best_of(events).epoch > 0
         assert set(backbone.tensors()) == set(saved[-1]) == names, "the library's own names"
         assert all(torch.equal(tensor, saved[-1][key]) for key, tensor in backbone.tensors().items())
-        with torch.inference_mode():
-            logits = backbone(backbone.normalise(torch.from_numpy(pixels[VAL]))).numpy()
-        assert calibrated_loss(logits, labels[VAL]) == pytest.approx(best_of(events).val_loss, abs=1e-3)
-        found.append([event.val_loss for event in events if isinstance(event, EpochEnded)])
+        assert calibrated_loss(logits(backbone, pixels[VAL]), labels[VAL]) == pytest.approx(
+            best_of(events).val_loss, abs=1e-3
+        )
+        found.append(losses(events))
     assert found[0] == found[1]
     assert min(found[0][1:]) < found[0][0]
 
@@ -85,13 +78,7 @@ def test_every_strategy_learns_keeps_its_best_and_repeats(name: str) -> None:
 @pytest.mark.parametrize("name", STEPS)
 def test_every_strategy_survives_a_full_memory(name: str) -> None:
     roomy, tight = tower(), tower()
-
-    def refuse(module: torch.nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        if len(inputs[0]) > 5:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
-
-    assert tight.head is not None
-    tight.head.register_forward_pre_hook(refuse)
+    little_memory(tight.head, 5)
     plan = _spec(name, epochs=2)
     plan = plan.model_copy(update={"recipe": plan.recipe.changed({"norm_learns": False})})
     wanted, _ = _fit(name, plan, roomy)
@@ -142,13 +129,9 @@ def test_stages_join_from_the_last_to_the_stem_and_learn_from_then_on() -> None:
 
 
 def _pulls(backbone: Backbone) -> tuple[float, ...]:
-    _, labels = pictures()
-    found, _ = finish(
-        stage_pulls(
-            backbone, inputs_after(backbone, 0), labels, TRAIN, spec=_spec("surgical"), strategy=strategy("surgical")
-        )
-    )
-    return found
+    inputs, labels = inputs_after(backbone, 0), pictures()[1]
+    row, plan = strategy("surgical"), _spec("surgical")
+    return finish(stage_pulls(backbone, inputs, labels, TRAIN, spec=plan, strategy=row))[0]
 
 
 @pytest.mark.parametrize("planted", [0, 1])
@@ -195,7 +178,6 @@ def test_looking_for_the_stage_moves_nothing_and_repeats() -> None:
     assert all(parameter.grad is None for parameter in backbone.parameters())
 
 
-@pytest.mark.usefixtures("twin_family")
 def test_a_planted_change_is_measured_exactly() -> None:
     backbone = twin()
     before = {name: tensor.clone() for name, tensor in backbone.tensors(head=False).items()}
@@ -211,7 +193,6 @@ def test_a_planted_change_is_measured_exactly() -> None:
     assert last.parameters == sum(parameter.numel() for parameter in backbone.stage_parameters(1))
 
 
-@pytest.mark.usefixtures("twin_family")
 def test_statistics_of_batch_norm_are_no_movement() -> None:
     backbone = twin()
     before = {name: tensor.clone() for name, tensor in backbone.tensors().items()}

@@ -9,13 +9,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.training.tower import STAGES, WIDTH, tower
-from tests.training.twin import SIZE, finish, pictures, spec
+from tests.training.twin import SIZE, one_step, pictures, spec, trainer_of
 from tl_core.models.build import Backbone
 from tl_core.training.loop.inputs import Copies, Inputs
-from tl_core.training.loop.steps import Running, Trainer
-from tl_core.training.strategies.strategies import strategy
-
-pytestmark = pytest.mark.usefixtures("tower_family")
 
 GPU = torch.device("meta")
 EVERYTHING: dict[str, object] = {
@@ -68,20 +64,12 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
 
 
 def _step(backbone: Backbone, inputs: Inputs, frozen: int, recipe: dict[str, object], waits: Waits) -> None:
-    _, labels = pictures()
+    name = "partial_fine_tuning" if frozen else "lp_ft"
     plan = spec(stages=1, micro_batch=8, recipe=recipe)
-    trainer = Trainer(
-        backbone,
-        inputs,
-        labels,
-        spec=plan,
-        strategy=strategy("partial_fine_tuning" if frozen else "lp_ft"),
-        frozen=frozen,
-        class_weights=np.ones(3),
-    )
+    trainer = trainer_of(backbone, inputs, plan, name, frozen=frozen, class_weights=np.ones(3))
     with waits:
         for number in range(2):
-            finish(trainer.step(np.arange(16), 1.0, draw=[0, number], running=Running()))
+            one_step(trainer, number)
 
 
 @pytest.mark.parametrize("mixing", [{}, {"mixup": 0.4}, {"cutmix": 1.0}])

@@ -8,10 +8,10 @@ import timm
 import torch
 from torch import nn
 
-from tests.training.tower import STAGES, inputs_after, tower
-from tests.training.twin import finish, pictures, spec
+from tests.training.tower import frozen_at_first, inputs_after, tower
+from tests.training.twin import finish, one_step, pictures, spec, trainer_of
 from tl_core.documents.spec import TrainSpec
-from tl_core.training.loop.steps import Running, Trainer
+from tl_core.training.loop.steps import Running
 from tl_core.training.strategies.strategies import BIASES_AND_NORMS as BIASES_AND_NORMS_OF
 from tl_core.training.strategies.strategies import strategies, strategy
 from tl_core.training.strategies.what_learns import (
@@ -24,8 +24,6 @@ from tl_core.training.strategies.what_learns import (
     learning_stages,
     stage_groups,
 )
-
-pytestmark = pytest.mark.usefixtures("tower_family")
 
 WHOLE = r".*(?<!running_mean)(?<!running_var)(?<!num_batches_tracked)"
 ATTENTION = r"(attention|norm|head)\..*"
@@ -55,15 +53,10 @@ def _moved(name: str, plan: TrainSpec, steps: int = 3) -> tuple[set[str], set[st
     """Names of the tensors that some steps changed, and of all."""
     backbone = tower()
     before = {key: tensor.clone() for key, tensor in backbone.tensors().items()}
-    frozen = first_learning(backbone, strategy(name), plan)
-    if strategy(name).thaws:
-        frozen = len(STAGES)
-    _, labels = pictures()
-    trainer = Trainer(
-        backbone, inputs_after(backbone, frozen), labels, spec=plan, strategy=strategy(name), frozen=frozen
-    )
-    for step in range(steps):
-        finish(trainer.step(np.arange(16), 1.0, draw=[0, step], running=Running()))
+    frozen = frozen_at_first(backbone, name, plan)
+    trainer = trainer_of(backbone, inputs_after(backbone, frozen), plan, name, frozen=frozen)
+    for number in range(steps):
+        one_step(trainer, number)
     after = trainer.tensors()
     assert after.keys() == before.keys()
     return {key for key in before if not torch.equal(before[key], after[key])}, set(before)
@@ -85,12 +78,12 @@ def test_statistics_follow_the_batch_only_where_norms_learn(name: str, statistic
 
 
 def test_no_batch_norm_learns_from_one_picture_alone() -> None:
-    backbone, (_, labels) = tower(), pictures()
+    backbone = tower()
     seen: set[int] = set()
     for norm in (module for module in backbone.modules() if isinstance(module, nn.BatchNorm2d)):
         norm.register_forward_pre_hook(lambda module, inputs: seen.add(len(inputs[0])) if module.training else None)
     plan = _spec("lp_ft", norm_learns=True).model_copy(update={"micro_batch": 2})
-    trainer = Trainer(backbone, inputs_after(backbone, 0), labels, spec=plan, strategy=strategy("lp_ft"), frozen=0)
+    trainer = trainer_of(backbone, inputs_after(backbone, 0), plan, "lp_ft")
     for images in (4, 3):
         finish(trainer.step(np.arange(images), 1.0, draw=[0, 0], running=Running()))
     assert seen == {2}
@@ -130,10 +123,7 @@ def test_each_group_steps_at_its_own_rate() -> None:
         weight = backbone.stages[1][1][0][0].weight
         before = weight.detach().clone()
         plan = _spec("discriminative_lr", optimizer="sgd", momentum=0, weight_decay=0, clip=0, rate_decay=decay)
-        _, labels = pictures()
-        row = strategy("discriminative_lr")
-        trainer = Trainer(backbone, inputs_after(backbone, 0), labels, spec=plan, strategy=row, frozen=0)
-        finish(trainer.step(np.arange(16), 1.0, draw=[0], running=Running()))
+        one_step(trainer_of(backbone, inputs_after(backbone, 0), plan, "discriminative_lr"))
         steps[decay] = (weight.detach() - before).clone()
     assert torch.allclose(steps[1.0] / 2, steps[0.5], rtol=1e-3, atol=1e-8)
 
@@ -150,8 +140,7 @@ def test_biases_and_norms_of_the_libraries_learn_and_no_other_weights() -> None:
 
 def test_low_rank_updates_start_as_nothing_and_fold_into_the_weights() -> None:
     backbone = tower()
-    pixels, _ = pictures()
-    images = backbone.normalise(torch.from_numpy(pixels[:4]))
+    images = backbone.normalise(torch.from_numpy(pictures()[0][:4]))
     names = set(backbone.tensors())
     with torch.no_grad():
         plain = backbone(images)
@@ -178,11 +167,9 @@ def test_one_rate_suits_every_rank() -> None:
     for rank in (1, 4, 16):
         backbone = tower()
         before = backbone.module.get_submodule("attention.mlp").weight.detach().clone()
-        plan, row = _spec("lora", lora_rank=rank), strategy("lora")
-        _, labels = pictures()
-        trainer = Trainer(backbone, inputs_after(backbone, 2), labels, spec=plan, strategy=row, frozen=2)
-        for step in range(3):
-            finish(trainer.step(np.arange(16), 1.0, draw=[0, step], running=Running()))
+        trainer = trainer_of(backbone, inputs_after(backbone, 2), _spec("lora", lora_rank=rank), "lora", frozen=2)
+        for number in range(3):
+            one_step(trainer, number)
         lengths.append(float((trainer.tensors()["attention.mlp.weight"] - before).norm()))
     assert max(lengths) < 2.5 * min(lengths), lengths
 
