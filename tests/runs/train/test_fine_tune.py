@@ -14,11 +14,11 @@ import torch
 from safetensors.torch import save_file
 from sklearn.datasets import load_digits
 
-from tests.runs.conftest import SIZE, SMALL, notices
+from tests.runs.conftest import SIZE, SMALL, epochs, notices, titles
 from tests.runs.executors import InProcess
-from tests.training.twin import finish, smaller_batches
+from tests.training.twin import finish, losses, smaller_batches
 from tl_core.documents.bundle_info import NO_WEIGHTS
-from tl_core.documents.events import EpochEnded, Event, Notice, StageStarted
+from tl_core.documents.events import Event, Notice
 from tl_core.documents.options import Recipe, TrainingOptions
 from tl_core.documents.report import Report
 from tl_core.errors import ModelError, WeightsUnavailable
@@ -58,10 +58,6 @@ def _plan(pets: DatasetFolder, folder: Path, **options: object) -> Plan:
     run = RunFolder(folder / "run")
     run.write_spec(setup_of(TrainingOptions(**options), pets).spec)  # type: ignore[arg-type]
     return Plan(run)
-
-
-def _titles(run: RunFolder) -> list[str]:
-    return [event.title for event in run.events()[0] if isinstance(event, StageStarted)]
 
 
 def test_surgical_names_the_stage_it_found_and_moves_no_other(trained: Callable[..., RunFolder]) -> None:
@@ -233,7 +229,7 @@ def test_stages_join_one_by_one(trained: Callable[..., RunFolder]) -> None:
     assert [message.split(" on, ")[0] for message in said] == ["From epoch 2", "From epoch 3"]
     assert network(SMALL).stages[-1] in said[0]
     assert "stem" in said[1]
-    assert [event.epoch for event in run.events()[0] if isinstance(event, EpochEnded)] == [0, 1, 2, 3]
+    assert epochs(run) == [0, 1, 2, 3]
     report = run.report()
     assert report.trainable_parameters == report.total_parameters
     assert all(row.learned for row in report.moved)
@@ -245,7 +241,7 @@ def test_from_scratch_uses_no_pretrained_weights(trained: Callable[..., RunFolde
     assert (info["weights"], info["licence"]) == (NO_WEIGHTS, "none")
     assert summarise(run).weights == NO_WEIGHTS
     assert "it began with random weights" in (run.bundle / "MODEL_CARD.md").read_text()
-    assert "Looking at every picture once" not in _titles(run)
+    assert "Looking at every picture once" not in titles(run)
 
 
 def test_from_scratch_takes_pictures_like_those_of_the_weights_that_were_chosen(
@@ -282,8 +278,7 @@ def test_what_was_saved_is_finished_without_the_pretrained_weights(
 
 def test_a_head_trained_by_steps(trained: Callable[..., RunFolder]) -> None:
     run = trained(strategy="feature_extraction", solver="adam", epochs=5)
-    epochs = [event for event in run.events()[0] if isinstance(event, EpochEnded)]
-    assert [event.epoch for event in epochs] == list(range(6))
+    assert epochs(run) == list(range(6))
     assert run.report().test.accuracy > 0.5
     assert run.report().moved == ()
 
@@ -345,9 +340,7 @@ def test_how_many_pictures_fit_the_memory_stands_in_the_spec_and_is_followed_whe
     assert max(sizes) <= 4
     assert again.spec() == found
     assert smaller_batches(events) == []
-    before, after = (
-        [one.val_loss for one in some if isinstance(one, EpochEnded)] for some in (first.events()[0], events)
-    )
+    before, after = losses(first.events()[0]), losses(events)
     # The loss before the first step was computed with more pictures at once, which on some processors changes its last digits.
     assert before[0] == pytest.approx(after[0], rel=1e-6)
     assert before[1:] == after[1:]
@@ -397,34 +390,32 @@ def _by_validation() -> np.ndarray:
     return finish(fit_logistic(FEATURES, LABELS, train, val, classes=10))[0].weight
 
 
-def test_a_head_alone_is_chosen_by_cross_validation_over_all_that_is_not_the_test() -> None:
-    found, _ = finish(fitted_head(_stand_in(), np.zeros(0, dtype=np.uint8)))
-    assert np.array_equal(found.out_of_fold.rows, np.flatnonzero(SPLITS != "test"))
-    assert not np.array_equal(found.head.weight, _by_validation())
+def _head(stand_in: Any) -> Any:
+    return finish(fitted_head(stand_in, np.zeros(0, dtype=np.uint8)))[0]
 
 
-def test_only_a_split_of_our_own_is_cross_validated_as_a_whole() -> None:
-    ours, _ = finish(fitted_head(_stand_in(), np.zeros(0, dtype=np.uint8)))
-    theirs, _ = finish(fitted_head(_stand_in(own_splits=True), np.zeros(0, dtype=np.uint8)))
+def test_a_head_alone_is_cross_validated_over_all_that_is_not_the_test_and_a_split_of_our_own_as_a_whole() -> None:
+    ours, theirs = _head(_stand_in()), _head(_stand_in(own_splits=True))
+    assert np.array_equal(ours.out_of_fold.rows, np.flatnonzero(SPLITS != "test"))
+    assert not np.array_equal(ours.head.weight, _by_validation())
     assert ours.out_of_fold.nested.shape == (300, 10)
     assert theirs.out_of_fold.nested is None
     assert theirs.out_of_fold.logits.shape == ours.out_of_fold.logits.shape
 
 
-def test_what_training_starts_from_has_seen_no_validation_picture() -> None:
-    found, _ = finish(fitted_head(_stand_in("lp_ft"), np.zeros(0, dtype=np.uint8)))
+@pytest.mark.parametrize(
+    ("stand_in", "in_memory"),
+    [
+        (_stand_in("lp_ft"), find_head.IN_MEMORY),
+        (_stand_in(groups=np.where(LABELS == 3, 500, np.arange(300))), find_head.IN_MEMORY),
+        (_stand_in(), 1000),
+    ],
+    ids=["what training starts from", "a class of one group", "features beyond the memory"],
+)
+def test_a_head_that_is_not_cross_validated_has_seen_no_validation_picture(
+    stand_in: Any, in_memory: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(find_head, "IN_MEMORY", in_memory)
+    found = _head(stand_in)
     assert found.out_of_fold is None
     assert np.array_equal(found.head.weight, _by_validation())
-
-
-def test_features_beyond_the_memory_and_a_class_of_one_group_leave_the_choice_to_the_validation_split(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    one_group, _ = finish(
-        fitted_head(_stand_in(groups=np.where(LABELS == 3, 500, np.arange(300))), np.zeros(0, dtype=np.uint8))
-    )
-    monkeypatch.setattr(find_head, "IN_MEMORY", 1000)
-    many, _ = finish(fitted_head(_stand_in(), np.zeros(0, dtype=np.uint8)))
-    for found in (one_group, many):
-        assert found.out_of_fold is None
-        assert np.array_equal(found.head.weight, _by_validation())
