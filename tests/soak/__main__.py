@@ -17,7 +17,7 @@ import typer
 
 from tests.soak import files, full_disk, kills, memory, sessions
 from tests.soak.ground import Ground, Outcome, Part, carried_out
-from tl_core.cli.show import line
+from tl_core.cli.printing import line
 
 
 class Row(NamedTuple):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import typer
 
-from tl_core.cli import asked, bundles, check, lists, service, show
+from tl_core.cli import asked, bundles, check, lists, printing, service
 from tl_core.cli import train as training
 from tl_core.errors import Cancelled, GraftError
 
@@ -107,11 +107,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _fail(kind: str, message: str, exit_code: int, json_wanted: bool) -> int:
     if json_wanted:
         try:
-            show.as_json({"error": {"kind": kind, "message": message}})
+            printing.as_json({"error": {"kind": kind, "message": message}})
         except OSError:
             # Perhaps the very reason for the message: a full disk behind `> file`.
             _drop_output()
-    show.aside(message)
+    printing.aside(message)
     return exit_code
 
 

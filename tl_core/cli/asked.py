@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from tl_core import api
-from tl_core.cli import parameters, show
+from tl_core.cli import parameters, printing
 from tl_core.cli.bundles import PartOfData, on_data
 from tl_core.documents.spec import TrainSpec
 from tl_core.documents.tasks import Ranking, RankSpec, RateCurve, Robustness, RunSlices
@@ -42,7 +42,7 @@ def rank(
     from tl_core.runs.tasks.ask import ask_about
 
     place = Store.default().command_line_workspace()
-    with show.Bars() as bars:
+    with printing.Bars() as bars:
         names = _names(backbones, place, bars)
         request = api.checked(data, {"backbone": names[0], **asked}, classes, place, bars, weights=False)
         how = request.options.model_dump(include={"seed", "device"})
@@ -53,10 +53,10 @@ def rank(
             place,
             bars,
         )
-    show.answer(ranking, _ranking, json=json)
+    printing.answer(ranking, _ranking, json=json)
 
 
-def _names(wanted: str | None, place: Workspace, bars: show.Bars) -> tuple[str, ...]:
+def _names(wanted: str | None, place: Workspace, bars: printing.Bars) -> tuple[str, ...]:
     """The backbones to compare. Raises SpecError with every name that is none."""
     from tl_core.models.weights.obtain import available_names
     from tl_core.runs.start.training_spec import attempt
@@ -78,12 +78,12 @@ def _names(wanted: str | None, place: Workspace, bars: show.Bars) -> tuple[str, 
 
 
 def _ranking(ranking: Ranking) -> None:
-    show.table(
+    printing.table(
         ["backbone", "right", "95 %", "LogME", "seconds", "these pictures"],
         [
             [
                 row.backbone,
-                show.percent(row.accuracy),
+                printing.percent(row.accuracy),
                 _range(row.interval),
                 f"{row.logme:.3f}",
                 f"{row.seconds:.1f}",
@@ -92,12 +92,12 @@ def _ranking(ranking: Ranking) -> None:
             for row in ranking.rows
         ],
     )
-    show.line(
+    printing.line(
         f"Right: a fitted last layer (head) on the frozen backbone, cross-validated on {ranking.images:,} training pictures of "
         f"{ranking.classes} classes. Seconds: for the features of all pictures."
     )
     for name, reason in ranking.failed.items():
-        show.line(f"{name} could not be scored. {reason}")
+        printing.line(f"{name} could not be scored. {reason}")
 
 
 @parameters.with_options(
@@ -112,11 +112,11 @@ def find_rate(
     from tl_core.runs.tasks.ask import ask_about
 
     place = Store.default().command_line_workspace()
-    with show.Bars() as bars:
+    with printing.Bars() as bars:
         request = api.checked(data, asked, classes, place, bars)
         require_strategy(request.options)
         spec, curve = ask_about(request.source, partial(rate_task, request.options), RateCurve, place, bars)
-    show.answer(curve, partial(_curve, spec.train), json=json)
+    printing.answer(curve, partial(_curve, spec.train), json=json)
 
 
 def _curve(spec: TrainSpec, curve: RateCurve) -> None:
@@ -126,14 +126,14 @@ def _curve(spec: TrainSpec, curve: RateCurve) -> None:
         sorted({round(place * last / (_RATES - 1)) for place in range(_RATES)}) if last >= _RATES else range(last + 1)
     )
     highest = max(curve.losses[place] for place in shown) or 1.0
-    show.table(
+    printing.table(
         ["learning rate", "loss", ""],
         [
             [f"{rate:.1e}", f"{loss:.3f}", "#" * round(_WIDEST * loss / highest)]
             for rate, loss in ((curve.rates[place], curve.losses[place]) for place in shown)
         ],
     )
-    show.line(f"Suggested: {suggested(spec, curve.suggested)}")
+    printing.line(f"Suggested: {suggested(spec, curve.suggested)}")
 
 
 def suggested(spec: TrainSpec, rate: float) -> str:
@@ -155,7 +155,7 @@ def slices(
 
     folder = RunFolder(run.absolute())
     require_ended(folder)
-    with show.Bars() as bars:
+    with printing.Bars() as bars:
         answer = bars.run(run_slices(folder))
     if not json:
         _slices(answer)
@@ -165,17 +165,17 @@ def slices(
         | {"finding": each in answer.findings, "rows": [picture.row for picture in each.answers]}
         for each in answer.slices
     ]
-    show.as_json(answer.model_dump(mode="json", include={"judged_by", "images", "accuracy"}) | {"slices": rows})
+    printing.as_json(answer.model_dump(mode="json", include={"judged_by", "images", "accuracy"}) | {"slices": rows})
 
 
 def _slices(answer: RunSlices) -> None:
     findings, count = answer.findings, len(answer.slices)
-    show.line(
+    printing.line(
         f"It fails more often than chance explains on {len(findings)} of the {count} kinds of pictures (slices) looked at."
         if findings
         else f"No kind of picture fails more often than chance explains; {count} kinds (slices) were looked at."
     )
-    show.table(
+    printing.table(
         ["finding", "kind", "pictures", "number", "right", "95 %", "elsewhere", "p"],
         [
             [
@@ -183,16 +183,16 @@ def _slices(answer: RunSlices) -> None:
                 each.kind,
                 f"{each.name}: {each.detail}" if each.detail else each.name,
                 str(each.images),
-                show.percent(each.accuracy),
+                printing.percent(each.accuracy),
                 _range(each.interval),
-                show.percent(each.elsewhere),
+                printing.percent(each.elsewhere),
                 f"{each.p_value:.4f}",
             ]
             for each in (*findings, *(other for other in answer.slices if other not in findings))[:_SLICES]
         ],
     )
-    show.line(
-        f"Judged by {_JUDGED_BY[answer.judged_by].format(images=answer.images)}, {show.percent(answer.accuracy)} right. Pictures are compared "
+    printing.line(
+        f"Judged by {_JUDGED_BY[answer.judged_by].format(images=answer.images)}, {printing.percent(answer.accuracy)} right. Pictures are compared "
         "with others of their class; p is corrected for all slices."
     )
 
@@ -208,7 +208,7 @@ def robustness(
     """Measure a run's bundle on pictures that are blurred, dark, turned and so on."""
     from tl_core.runs.evaluate_bundle import bundle_robustness
 
-    show.answer(on_data(bundle_robustness, run, data, split, classes), _robustness, json=json)
+    printing.answer(on_data(bundle_robustness, run, data, split, classes), _robustness, json=json)
 
 
 def _robustness(answer: Robustness) -> None:
@@ -217,13 +217,13 @@ def _robustness(answer: Robustness) -> None:
     from tl_core.statements import corrupted
 
     title, text = corrupted(answer)
-    show.line(f"{title}. {text}")
-    show.table(
+    printing.line(f"{title}. {text}")
+    printing.table(
         ["corruption", "right at each strength", "the strongest", "percentage points lost there"],
         [
             [
                 CORRUPTIONS[effect.corruption].title,
-                ", ".join(show.percent(at.accuracy) for at in effect.strengths),
+                ", ".join(printing.percent(at.accuracy) for at in effect.strengths),
                 effect.strengths[-1].strength,
                 f"{100 * effect.strengths[-1].drop:.1f}" + ("" if effect.p_value < LEVEL else ", within chance"),
             ]
@@ -233,4 +233,4 @@ def _robustness(answer: Robustness) -> None:
 
 
 def _range(interval: tuple[float, float]) -> str:
-    return f"{show.percent(interval[0])} to {show.percent(interval[1])}"
+    return f"{printing.percent(interval[0])} to {printing.percent(interval[1])}"

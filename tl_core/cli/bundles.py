@@ -13,7 +13,7 @@ import typer
 from PIL import Image
 
 from tl_core import api
-from tl_core.cli import show
+from tl_core.cli import printing
 from tl_core.cli.parameters import CheckedClasses, Data, EndedRun, Json, Run
 from tl_core.data.sources import source_of
 from tl_core.disk import PassingFolder, appearing, write_atomically
@@ -44,7 +44,7 @@ def on_data(
 ) -> Measured:
     """What `measure`, a function of `runs.evaluate_bundle`, finds with the bundle of `run` on the pictures of `data`."""
     spec, predictor = source_of(data, classes), api.load(run)
-    with PassingFolder() as workplace, show.Bars() as bars:
+    with PassingFolder() as workplace, printing.Bars() as bars:
         return bars.run(measure(predictor, spec, part=split, workplace=Path(workplace), cache=Store.default().cache))
 
 
@@ -70,13 +70,13 @@ def evaluate(
             "accuracy_without_leaked": without.accuracy if without else None,
             "interval_without_leaked": without.interval if without else None,
         }
-        show.as_json(measured.model_dump(mode="json", include=include) | of_leak)
+        printing.as_json(measured.model_dump(mode="json", include=include) | of_leak)
         return
     others = "".join(f"; {metric.title} {metric.write(value)}" for metric, value in listed(measured))
-    show.line(f"{right(measured)}{others}.")
+    printing.line(f"{right(measured)}{others}.")
     if leak:
-        show.line(leaked(leak, measured.images))
-    show.table(*class_table(measured))
+        printing.line(leaked(leak, measured.images))
+    printing.table(*class_table(measured))
 
 
 def predict(
@@ -97,16 +97,16 @@ def predict(
         raise NotFound(f"There are no pictures in {', '.join(images)}.")
     answers = model.answers(files, read=guarded.shared().read_input)
     if json:
-        show.as_json(list(answers))
+        printing.as_json(list(answers))
         return
     for answer in answers:
         if "error" in answer:
-            show.line(f"{answer['file']}: not read. {answer['error']['message']}")
+            printing.line(f"{answer['file']}: not read. {answer['error']['message']}")
             continue
-        others = ", ".join(f"{row['label']} {show.percent(row['probability'])}" for row in answer["top"][1:])
-        text = f"{answer['label']} {show.percent(answer['probability'])}"
+        others = ", ".join(f"{row['label']} {printing.percent(row['probability'])}" for row in answer["top"][1:])
+        text = f"{answer['label']} {printing.percent(answer['probability'])}"
         text = f"{answer['file']}: {text if answer.get('sure', True) else f'not sure, perhaps {text}'}"
-        show.line(f"{text} (then {others})" if others else text)
+        printing.line(f"{text} (then {others})" if others else text)
 
 
 def explain(
@@ -148,7 +148,7 @@ def explain(
         overlay(picture, hot).save(temporary, "PNG")
     peak = peak_of(hot)
     if json:
-        show.as_json(
+        printing.as_json(
             {
                 "file": str(image),
                 **answer,
@@ -159,14 +159,14 @@ def explain(
             }
         )
         return
-    show.line(f"{image}: {answer['label']} {show.percent(answer['probability'])}")
-    show.line(
+    printing.line(f"{image}: {answer['label']} {printing.percent(answer['probability'])}")
+    printing.line(
         f"No place speaks for {wanted} more than for the other classes."
         if peak is None
-        else f"Most of the evidence for {wanted} lies {show.percent(round(peak.x, 2))} from the left and "
-        f"{show.percent(round(peak.y, 2))} from the top; it is no proof of what the network looked at."
+        else f"Most of the evidence for {wanted} lies {printing.percent(round(peak.x, 2))} from the left and "
+        f"{printing.percent(round(peak.y, 2))} from the top; it is no proof of what the network looked at."
     )
-    show.line(f"{out}: written")
+    printing.line(f"{out}: written")
 
 
 def threshold(
@@ -196,7 +196,7 @@ def threshold(
     sentence, lowest = statement(source, "threshold"), kept_threshold(folder)
     answers = withheld(source.report.answers, lowest) if lowest is not None else None
     if json:
-        show.as_json(
+        printing.as_json(
             {
                 "threshold": lowest,
                 "answered": answers.coverage if answers else None,
@@ -206,7 +206,7 @@ def threshold(
             }
         )
     else:
-        show.line(sentence.text if sentence else "The bundle has no threshold: every answer counts.")
+        printing.line(sentence.text if sentence else "The bundle has no threshold: every answer counts.")
 
 
 def export(
@@ -224,9 +224,9 @@ def export(
     to_zip(Path(run), out, check=ChildSession().open)
     size = out.stat().st_size
     if json:
-        show.as_json({"file": str(out.absolute()), "bytes": size})
+        printing.as_json({"file": str(out.absolute()), "bytes": size})
     else:
-        show.line(f"{out}: {size / 1e6:.1f} MB")
+        printing.line(f"{out}: {size / 1e6:.1f} MB")
 
 
 def compare(
@@ -245,11 +245,11 @@ def compare(
         raise SpecError.of(f"{left.run.name!r} is not compared. {left.reason}" for left in compared.left_out)
     if json:
         pairs = _pairs(folders, compared)
-        show.as_json(pairs[0] if len(pairs) == 1 else pairs)
+        printing.as_json(pairs[0] if len(pairs) == 1 else pairs)
     else:
         _tell(compared)
     for left in compared.left_out:
-        show.aside(f"{left.run.name!r} is not compared with the others. {left.reason}")
+        printing.aside(f"{left.run.name!r} is not compared with the others. {left.reason}")
 
 
 def _opened(path: Path) -> RunFolder:
@@ -283,33 +283,33 @@ def _pairs(folders: list[RunFolder], compared: Together) -> list[dict[str, Any]]
 
 def _tell(compared: Together) -> None:
     letters = [_letter(number) for number in range(len(compared.runs))]
-    show.table(
+    printing.table(
         ["", "run", "right", "95 %", "seconds", "MB"],
         [
             [
                 letter,
                 each.name,
-                show.percent(each.accuracy),
-                " to ".join(map(show.percent, each.interval)),
+                printing.percent(each.accuracy),
+                " to ".join(map(printing.percent, each.interval)),
                 "-" if each.seconds is None else f"{each.seconds:.1f}",
                 "-" if each.megabytes is None else f"{each.megabytes:.1f}",
             ]
             for letter, each in zip(letters, compared.figures, strict=True)
         ],
     )
-    show.line(
+    printing.line(
         f"On the {len(compared.pictures):,} test pictures that all of them were judged on and none learned from. Seconds are those of the whole run."
     )
     for (a, b), each in zip(combinations(letters, 2), compared.comparisons, strict=True):
         low, high = each.interval
-        show.line(
+        printing.line(
             f"{b} against {a}: {each.said}. {100 * each.difference:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f}), p = {each.p_value:.2g}; "
             f"the answers differ on {each.differ:,} pictures, of which only {a} has {each.only_a:,} right and only {b} {each.only_b:,}."
         )
     if len(letters) > 2:
-        show.line("The p-values are corrected for so many pairs (Holm).")
+        printing.line("The p-values are corrected for so many pairs (Holm).")
     for caution in compared.cautions():
-        show.line(caution)
+        printing.line(caution)
 
 
 def _letter(number: int) -> str:
@@ -364,7 +364,7 @@ def story(
     made = told(source, wanted)
     write_atomically(out, made.html.encode())
     if json:
-        show.as_json(
+        printing.as_json(
             {
                 "file": str(out.absolute()),
                 "bytes": made.bytes,
@@ -376,10 +376,10 @@ def story(
         return
     wrong = sum(answer.truth != answer.predicted for answer in made.answers)
     shown = f"{wrong:,} mistakes and {len(made.answers) - wrong:,} right answers as pictures"
-    show.line(f"{out}: {-(-made.bytes // 1000):,} kB, {shown}.")
+    printing.line(f"{out}: {-(-made.bytes // 1000):,} kB, {shown}.")
     if source.manifest is None:
-        show.line("Its data set is not in this store any more, so the story has no pictures, and says so.")
+        printing.line("Its data set is not in this store any more, so the story has no pictures, and says so.")
     elif made.left_out:
-        show.line(
+        printing.line(
             f"{made.left_out:,} more were to be shown: their pictures are gone, or the file would be larger than 3 MB."
         )

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tl_core import settings
-from tl_core.cli import show
+from tl_core.cli import printing
 from tl_core.cli.parameters import CheckedClasses, Data, Groups, Json
 from tl_core.data.sources import source_of
 from tl_core.disk import PassingFolder
@@ -77,7 +77,7 @@ def _apply(file: Path, data: str, out: Path, classes: ClassesFrom, *, json: bool
         *folder.resolve().parents,
     ):
         raise SpecError(f"{folder} lies in the folder that is copied. Name one outside of it.")
-    with PassingFolder() as staging, show.Bars() as bars:
+    with PassingFolder() as staging, printing.Bars() as bars:
         files = bars.run(source_files(source, Path(staging) / "unpacked")).files
         layout = sources.layout_of(files, classes)
         plan = remedying.planned(files, layout, remedies)
@@ -90,9 +90,9 @@ def _apply(file: Path, data: str, out: Path, classes: ClassesFrom, *, json: bool
             plan = [(renamed if path == groups else path, parts) for path, parts in plan]
         remedying.write_copy(plan, folder)
     if json:
-        show.as_json({"out": str(folder), "files": len(plan), "left_out": len(files) - len(plan), "moved": moved})
+        printing.as_json({"out": str(folder), "files": len(plan), "left_out": len(files) - len(plan), "moved": moved})
     else:
-        show.line(
+        printing.line(
             f"{len(plan):,} files are in {folder}; {len(files) - len(plan):,} are left out, and {moved:,} are moved to another class."
         )
 
@@ -104,7 +104,7 @@ def _check(data: str, classes: ClassesFrom, groups: Path | None, *, features: bo
     from tl_core.runs.grouping import with_groups
 
     source = source_of(data, classes, groups=groups)
-    with PassingFolder() as place, show.Bars() as bars:
+    with PassingFolder() as place, printing.Bars() as bars:
         staging, copies = Path(place) / "staging", Path(place) / "data"
         if features and settings.current().find_groups:
             complete = partial(with_groups, copies)
@@ -114,7 +114,7 @@ def _check(data: str, classes: ClassesFrom, groups: Path | None, *, features: bo
     counts = split_counts(manifest, assign(manifest, DEFAULT_SEED))
     problems = findings(manifest)
     if json:
-        show.as_json(
+        printing.as_json(
             {
                 "classes": counts,
                 "images": len(manifest.images),
@@ -127,16 +127,16 @@ def _check(data: str, classes: ClassesFrom, groups: Path | None, *, features: bo
         )
         for finding in problems:
             if finding.stops:
-                show.aside(f"{_BLOCKED} {finding.message}")
+                printing.aside(f"{_BLOCKED} {finding.message}")
         return
-    show.table(
+    printing.table(
         ["class", "training", "validation", "test"],
         [[name, *map(str, parts.values())] for name, parts in counts.items()],
     )
-    show.line(f"{len(manifest.images):,} pictures in {len(counts)} classes would be taken.")
+    printing.line(f"{len(manifest.images):,} pictures in {len(counts)} classes would be taken.")
     for finding in problems:
-        show.line(f"{_BLOCKED} {finding.message}" if finding.stops else finding.message)
+        printing.line(f"{_BLOCKED} {finding.message}" if finding.stops else finding.message)
         for file, reason in list(zip_longest(finding.files, finding.reasons))[:MOST_FILES]:
-            show.line(f"  {file}: {reason}" if reason else f"  {file}")
+            printing.line(f"  {file}: {reason}" if reason else f"  {file}")
         if len(finding.files) > MOST_FILES:
-            show.line(f"  and {len(finding.files) - MOST_FILES:,} more; check --json names all of them.")
+            printing.line(f"  and {len(finding.files) - MOST_FILES:,} more; check --json names all of them.")

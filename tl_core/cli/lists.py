@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tl_core.cli import show
+from tl_core.cli import printing
 from tl_core.cli.parameters import Json
 from tl_core.errors import Cancelled, GraftError, ModelError, SpecError, UnknownName
 from tl_core.models.registry import Network, WeightsRow, network
@@ -28,9 +28,9 @@ def samples(*, json: Json = False) -> None:
 
     rows = listing()
     if json:
-        show.as_json([sample.model_dump(mode="json") for sample in rows])
+        printing.as_json([sample.model_dump(mode="json") for sample in rows])
         return
-    show.table(
+    printing.table(
         ["name", "what", "classes", "pictures", "licence", "where"],
         [
             [
@@ -76,15 +76,15 @@ def backbones(
     }
     networks.sort(key=keys[sort])
     if json:
-        show.as_json([backbone_row(network) for network in networks])
+        printing.as_json([backbone_row(network) for network in networks])
         return
-    show.table(
+    printing.table(
         ["name", "family", "ImageNet accuracy", "parameters", "image sizes", "weights", "licence"],
         [
             [
                 network.name,
                 network.family,
-                show.percent(default.imagenet_accuracy) if default.imagenet_accuracy is not None else "-",
+                printing.percent(default.imagenet_accuracy) if default.imagenet_accuracy is not None else "-",
                 f"{network.parameters / 1e6:.1f} M",
                 f"{default.input_size} px; {image_sizes(network)['text']}",
                 f"here: {place}" if (place := where(network)) else _elsewhere(network),
@@ -94,7 +94,7 @@ def backbones(
             for default in [network.weights_row()]
         ],
     )
-    show.line(here_now_sentence())
+    printing.line(here_now_sentence())
 
 
 def backbone_row(network: Network) -> dict[str, Any]:
@@ -168,15 +168,15 @@ def strategies(*, json: Json = False) -> None:
 
     rows = list(table().values())
     if json:
-        show.as_json(
+        printing.as_json(
             [
                 {**vars(each), "parameters": each.parameters.name, "recipe": each.recipe.model_dump(mode="json")}
                 for each in rows
             ]
         )
         return
-    show.table(["name", "what"], [[each.name, each.description] for each in rows])
-    show.line("auto: one of them, by how many pictures there are and how like they are to what the backbone knows.")
+    printing.table(["name", "what"], [[each.name, each.description] for each in rows])
+    printing.line("auto: one of them, by how many pictures there are and how like they are to what the backbone knows.")
 
 
 @weights_app.command("list")
@@ -190,15 +190,15 @@ def listing(*, here: Here = False, json: Json = False) -> None:
     if here:
         rows = [row for row in rows if row["available"]]
     if json:
-        show.as_json(rows)
+        printing.as_json(rows)
         return
-    show.table(
+    printing.table(
         ["weights", "trained on", "ImageNet accuracy", "input", "where", "licence"],
         [
             [
                 f"{row['network']}:{row['name']}",
                 row["trained_on"],
-                show.percent(row["imagenet_accuracy"]) if row["imagenet_accuracy"] is not None else "-",
+                printing.percent(row["imagenet_accuracy"]) if row["imagenet_accuracy"] is not None else "-",
                 f"{row['input_size']} px",
                 f"here: {row['where']}" if row["available"] else row["where"],
                 row["licence"],
@@ -206,7 +206,7 @@ def listing(*, here: Here = False, json: Json = False) -> None:
             for row in rows
         ],
     )
-    show.line(here_now_sentence())
+    printing.line(here_now_sentence())
 
 
 @weights_app.command()
@@ -222,7 +222,7 @@ def fetch(
 ) -> None:
     """Bring weights to this machine; goes on after one that fails."""
     rows: list[dict[str, Any]] = []
-    with show.Bars() as bars:
+    with printing.Bars() as bars:
         for network, weights in _wanted(names, bars):
             row: dict[str, Any] = {"network": network.name, "weights": weights}
             try:
@@ -235,20 +235,20 @@ def fetch(
                 rows.append(row | {"where": where(network, weights), "file": str(path)})
     failed = [row for row in rows if "error" in row]
     if json:
-        show.as_json(rows)
+        printing.as_json(rows)
     else:
         for row in rows:
             name = f"{row['network']}:{row['weights']}"
-            show.line(
+            printing.line(
                 f"{name}: {row['error']['message']}" if "error" in row else f"{name}: {row['where']}, {row['file']}"
             )
     if failed:
         missing = ", ".join(f"{row['network']}:{row['weights']}" for row in failed)
-        show.aside(f"{len(failed)} of {len(rows)} could not be fetched: {missing}.")
+        printing.aside(f"{len(failed)} of {len(rows)} could not be fetched: {missing}.")
         raise typer.Exit(GraftError.exit_code)
 
 
-def _wanted(names: list[str], bars: show.Bars) -> list[tuple[Network, str]]:
+def _wanted(names: list[str], bars: printing.Bars) -> list[tuple[Network, str]]:
     """Networks and their sets of weights, each once. Networks of timm that are in no table are looked up, which needs torch.
 
     Raises:
@@ -283,14 +283,14 @@ def describe(
     """Add a network of timm to the backbones, by its name."""
     from tl_core.runs.tasks.ask import described
 
-    with show.Bars() as bars:
+    with printing.Bars() as bars:
         network = described(name, Store.default().command_line_workspace(), bars)
     if json:
-        show.as_json(backbone_row(network))
+        printing.as_json(backbone_row(network))
         return
     weights = network.weights_row()
-    show.line(
+    printing.line(
         f"{network.name}: {network.parameters / 1e6:.1f} M parameters in {len(network.stages)} stages, {weights.input_size} px."
     )
-    show.line(f"Its stages: {', '.join(network.stages)}. Licence of its weights: {weights.licence}")
-    show.line(f"Use it: train DATA --backbone {network.name}")
+    printing.line(f"Its stages: {', '.join(network.stages)}. Licence of its weights: {weights.licence}")
+    printing.line(f"Use it: train DATA --backbone {network.name}")

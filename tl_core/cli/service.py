@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from tl_core import api, locks, settings
-from tl_core.cli import show
+from tl_core.cli import printing
 from tl_core.cli import train as training
 from tl_core.cli.parameters import Json
 from tl_core.disk import in_words, spare
@@ -49,14 +49,14 @@ def app(
     # Each card is tried now, so that no page waits for it.
     unused = unusable_gpu() if works_here() else None
     if unused:
-        show.aside(unused)
+        printing.aside(unused)
     if json:
         shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared, not bound
-        show.as_json({"url": f"http://{shown}:{port}", "store": str(settings.store_folder())})
+        printing.as_json({"url": f"http://{shown}:{port}", "store": str(settings.store_folder())})
         # The server's own messages must not follow the JSON.
         os.dup2(2, 1)
     else:
-        show.aside(f"Graft is starting. It keeps its data in {settings.store_folder()}.")
+        printing.aside(f"Graft is starting. It keeps its data in {settings.store_folder()}.")
     sys.stdout.flush()
     for name, value in _ALLOCATOR.items():
         os.environ.setdefault(name, value)
@@ -111,12 +111,12 @@ def demo(*, json: Json = False) -> None:
 
     row = SAMPLES[SHOWN]
     if not json:
-        show.aside(f"Training on the sample {row.title}: {row.images:,} pictures of {row.classes} classes.")
-    with show.Bars() as bars:
+        printing.aside(f"Training on the sample {row.title}: {row.images:,} pictures of {row.classes} classes.")
+    with printing.Bars() as bars:
         result = api.train(f"sample:{row.name}", on_event=bars)
-    show.answer(result, training.tell, json=json)
+    printing.answer(result, training.tell, json=json)
     if not json:
-        show.line(f"Try it: {sys.executable} -m tl_core predict {result['run_dir']} PICTURE")
+        printing.line(f"Try it: {sys.executable} -m tl_core predict {result['run_dir']} PICTURE")
 
 
 def prepare(
@@ -137,20 +137,20 @@ def prepare(
     from tl_core.runs.process.devices import time_processor
 
     row, store = network(DEFAULT_NETWORK), Store.default()
-    with show.Bars() as bars:
+    with printing.Bars() as bars:
         folder = bars.run(exported_backbone(row, row.default_weights, row.weights_row().input_size, store.cache))
     time_processor(folder)
     done = {"backbone": row.name, "folder": str(folder)}
     if not json:
-        show.line(f"{row.name} is ready.")
+        printing.line(f"{row.name} is ready.")
     if photos:
         sample = samples.smallest_photos()
-        with show.Bars() as bars:
+        with printing.Bars() as bars:
             done |= {"photos": sample.name, "photos_folder": str(bars.run(samples.keep_sample(sample.name)))}
         if not json:
-            show.line(f"{sample.title}: the pictures are here. Licence: {sample.licence}.")
+            printing.line(f"{sample.title}: the pictures are here. Licence: {sample.licence}.")
     if json:
-        show.as_json(done)
+        printing.as_json(done)
 
 
 def rehearse(*, json: Json = False) -> int:
@@ -160,26 +160,28 @@ def rehearse(*, json: Json = False) -> int:
     """
     from tl_core.runs import rehearsal
 
-    with show.Bars() as bars:
+    with printing.Bars() as bars:
         report = rehearsal.rehearse(Store.default(), on_event=bars)
     if json:
-        show.as_json(report.model_dump(mode="json"))
+        printing.as_json(report.model_dump(mode="json"))
     else:
         whole = [] if report.walk_seconds is None else [("Together", "", f"{report.walk_seconds:.1f} s")]
-        show.line(f"{report.title}, on {report.machine}")
-        show.table(["step", "first time", "next time"], [*report.table(), *whole])
-        show.line("What is missing:")
+        printing.line(f"{report.title}, on {report.machine}")
+        printing.table(["step", "first time", "next time"], [*report.table(), *whole])
+        printing.line("What is missing:")
         for sentence in report.missing:
-            show.line(f"- {sentence}")
+            printing.line(f"- {sentence}")
         if report.ready:
-            show.line("Ready to be shown. Only a browser knows of its camera: Rehearse on the app's Home asks for it.")
+            printing.line(
+                "Ready to be shown. Only a browser knows of its camera: Rehearse on the app's Home asks for it."
+            )
     for step in report.steps:
         if step.log:
-            show.aside(f"{step.title}, the end of its log:")
+            printing.aside(f"{step.title}, the end of its log:")
             for text in step.log.splitlines():
-                show.aside(f"  {text}")
+                printing.aside(f"  {text}")
     for problem in report.problems:
-        show.aside(problem)
+        printing.aside(problem)
     return 0 if report.ready else _NOT_READY
 
 
@@ -207,7 +209,7 @@ def store(
     if clear is None:
         if older_than is not None or yes:
             raise SpecError("--older-than and --yes belong to --clear.")
-        show.answer(overview(place), _tell, json=json)
+        printing.answer(overview(place), _tell, json=json)
         return
     # A workspace is removed while the locks of all its jobs are held.
     locks.allow_descriptors()
@@ -271,11 +273,11 @@ def overview(place: Store) -> dict[str, Any]:
 def _tell(account: dict[str, Any]) -> None:
 
     disk, jobs = account["disk"], account["jobs"]
-    show.line(f"The store {account['store']}")
-    show.line(f"Free on its disk: {in_words(disk['free'])}, of which {in_words(disk['stays_free'])} stay free.")
-    show.line(f"Jobs: {', '.join(f'{count} {state}' for state, count in sorted(jobs.items())) or 'none at work'}.")
-    show.line()
-    show.table(
+    printing.line(f"The store {account['store']}")
+    printing.line(f"Free on its disk: {in_words(disk['free'])}, of which {in_words(disk['stays_free'])} stay free.")
+    printing.line(f"Jobs: {', '.join(f'{count} {state}' for state, count in sorted(jobs.items())) or 'none at work'}.")
+    printing.line()
+    printing.table(
         ["workspace", "data sets", "size", "runs", "size", "questions", "uploads", "in all", "last used", "at work"],
         [
             [
@@ -293,24 +295,24 @@ def _tell(account: dict[str, Any]) -> None:
             for row in account["workspaces"]
         ],
     )
-    show.line(_limit("Each workspace", account["workspace_limit"]))
-    show.line()
-    show.table(
+    printing.line(_limit("Each workspace", account["workspace_limit"]))
+    printing.line()
+    printing.table(
         ["cache", "entries", "size"],
         [[kind, str(row["entries"]), in_words(row["bytes"])] for kind, row in account["cache"].items()],
     )
-    show.line(f"The cache may take {in_words(account['cache_limit'])}.")
-    show.line()
-    show.table(
+    printing.line(f"The cache may take {in_words(account['cache_limit'])}.")
+    printing.line()
+    printing.table(
         ["downloaded weights", "size", "last used", "in use"],
         [
             [row["weights"], in_words(row["bytes"]), _moment(row["last_used"]), "yes" if row["in_use"] else "-"]
             for row in account["weights"]
         ],
     )
-    show.line(_limit("Downloaded weights", account["weights_limit"]))
-    show.line()
-    show.table(
+    printing.line(_limit("Downloaded weights", account["weights_limit"]))
+    printing.line()
+    printing.table(
         ["can go", "what", "count", "size"],
         [
             [
@@ -322,7 +324,7 @@ def _tell(account: dict[str, Any]) -> None:
             for name, row in account["can_go"].items()
         ],
     )
-    show.line("A workspace goes with --clear and its digits.")
+    printing.line("A workspace goes with --clear and its digits.")
 
 
 def _clear(place: Store, what: str, days: float | None, *, yes: bool, json: bool) -> None:
@@ -352,11 +354,11 @@ def _clear(place: Store, what: str, days: float | None, *, yes: bool, json: bool
     if staying and not removed:
         raise InUse(staying[0]["why"])
     if json:
-        show.as_json({"removed": removed, "kept": staying})
+        printing.as_json({"removed": removed, "kept": staying})
         return
-    show.line(f"Removed: {len(removed)} ({named}), {in_words(sum(row['bytes'] for row in removed))}.")
+    printing.line(f"Removed: {len(removed)} ({named}), {in_words(sum(row['bytes'] for row in removed))}.")
     for row in staying:
-        show.line(f"{row['what']} stays: {row['why']}")
+        printing.line(f"{row['what']} stays: {row['why']}")
 
 
 def _limit(what: str, limit: int) -> str:

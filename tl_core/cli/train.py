@@ -1,4 +1,5 @@
-"""The commands that train: `train`, `race` (several runs on one split), `resume` and `train-on`, and what they print in the end."""
+"""The commands that train: `train`, `race` (several runs on one split), `resume` and `train-on`, what they print in the end, and how a
+command finds a run in any state."""
 
 import re
 from contextlib import suppress
@@ -8,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from tl_core import api
-from tl_core.cli import parameters, show
+from tl_core.cli import parameters, printing
 from tl_core.data.sources import path_of
 from tl_core.documents.options import OPTIONS
 from tl_core.errors import GraftError, NotFound, SpecError
@@ -38,9 +39,9 @@ def train(
 
     Each strategy has values of its own for all options below from --optimizer on, and for --epochs.
     """
-    with show.Bars() as bars:
+    with printing.Bars() as bars:
         result = api.train(data, **asked, classes=classes, groups=groups, out=out, workspace=workspace, on_event=bars)  # type: ignore[arg-type]
-    show.answer(result, tell, json=json)
+    printing.answer(result, tell, json=json)
     if not json:
         tell_strategy(result)
 
@@ -53,7 +54,7 @@ def tell_strategy(result: dict[str, Any]) -> None:
 
     if result["chosen_by"] == "user":
         return
-    show.line(f"Strategy: {result['strategy']}. {result['reason'] or ''}".rstrip())
+    printing.line(f"Strategy: {result['strategy']}. {result['reason'] or ''}".rstrip())
     choice = default_strategy(result["device"], result["train_images"])
     if result["chosen_by"] == "default" and result["strategy"] == choice.name:
         # The run has ended well. Its data set may be gone, or its device may be that of another machine.
@@ -61,7 +62,7 @@ def tell_strategy(result: dict[str, Any]) -> None:
             spec = RunFolder(Path(result["run_dir"])).spec()
             dataset = Store.default().workspace(spec.workspace).dataset(spec.dataset, spec.version)
             time = estimated_with(Setup.of(spec), choice.longer, dataset)
-            show.line(f"{choice.longer_reason} --strategy {choice.longer} would take {time}.")
+            printing.line(f"{choice.longer_reason} --strategy {choice.longer} would take {time}.")
 
 
 def tell(result: dict[str, Any]) -> None:
@@ -70,13 +71,13 @@ def tell(result: dict[str, Any]) -> None:
 
     run = RunFolder(Path(result["run_dir"]))
     for statement in statements(Source(report=run.report(), spec=run.spec()), "result"):
-        show.line(statement.sentences)
+        printing.line(statement.sentences)
     if result["refused_files"]:
-        show.line(f"Files that were refused: {result['refused_files']:,}; `check --json` names them.")
+        printing.line(f"Files that were refused: {result['refused_files']:,}; `check --json` names them.")
     device = result["gpu"] or result["device"]
-    show.line(f"Time: {result['seconds']['total']:.1f} s on {device}, {result['peak_memory_mb']:,.0f} MB.")
-    show.line(f"Run: {result['run_dir']}")
-    show.line(f"Bundle: {Path(result['run_dir']) / FOLDER}")
+    printing.line(f"Time: {result['seconds']['total']:.1f} s on {device}, {result['peak_memory_mb']:,.0f} MB.")
+    printing.line(f"Run: {result['run_dir']}")
+    printing.line(f"Bundle: {Path(result['run_dir']) / FOLDER}")
 
 
 @parameters.with_options(*(name for name in OPTIONS if name not in ("backbone", "strategy")))
@@ -117,7 +118,7 @@ def race(
     The one that is expected to take the least time comes first. One that cannot win any more is stopped; when the time is up, the one at
     work ends with its best state. Each strategy has values of its own for all options below from --optimizer on, and for --epochs.
     """
-    with show.Bars() as bars:
+    with printing.Bars() as bars:
         result = api.race(
             data,
             **asked,
@@ -129,7 +130,7 @@ def race(
             workspace=workspace,
             on_event=bars,
         )
-    show.answer(result, _leaderboard, json=json)
+    printing.answer(result, _leaderboard, json=json)
 
 
 def seconds(text: str) -> float:
@@ -143,7 +144,7 @@ def seconds(text: str) -> float:
 def _leaderboard(result: dict[str, Any]) -> None:
     """The leaderboard of a race that has ended, as a table and in words."""
     rows = result["rows"]
-    show.table(
+    printing.table(
         ["strategy", "backbone", "validation", "95 %", "test", "95 %", "epochs", "seconds", ""],
         [
             [
@@ -160,24 +161,24 @@ def _leaderboard(result: dict[str, Any]) -> None:
     )
     for row in rows:
         if row["reason"]:
-            show.line(f"{row['strategy']} on {row['backbone']}: {row['reason']}")
-    show.line(
+            printing.line(f"{row['strategy']} on {row['backbone']}: {row['reason']}")
+    printing.line(
         f"Ordered by the {result['val_images']:,} validation pictures, which chose. The {result['test_images']:,} test pictures judge."
     )
     called = {row["run_dir"]: f"{row['strategy']} on {row['backbone']}" for row in rows}
     for against in result["first_against"]:
-        show.line(f"{called[rows[0]['run_dir']]} against {called[against['run_dir']]}: {against['said']}.")
-    show.line(f"Time: {result['spent']:.0f} s of {result['budget']:.0f} s.")
-    show.line(f"Race: {result['race_dir']}")
+        printing.line(f"{called[rows[0]['run_dir']]} against {called[against['run_dir']]}: {against['said']}.")
+    printing.line(f"Time: {result['spent']:.0f} s of {result['budget']:.0f} s.")
+    printing.line(f"Race: {result['race_dir']}")
     for row in rows:
         if row["state"] == "done":
-            show.line(f"Run of {row['strategy']} on {row['backbone']}: {row['run_dir']}")
+            printing.line(f"Run of {row['strategy']} on {row['backbone']}: {row['run_dir']}")
 
 
 def _figure(fraction: float | None, interval: list[float] | None) -> tuple[str, str]:
     if fraction is None or interval is None:
         return "-", "-"
-    return show.percent(fraction), f"{show.percent(interval[0])} to {show.percent(interval[1])}"
+    return printing.percent(fraction), f"{printing.percent(interval[0])} to {printing.percent(interval[1])}"
 
 
 def resume(
@@ -229,6 +230,6 @@ def _wait(run: RunFolder, offset: int, *, json: bool) -> None:
     from tl_core.runs.finished import summarise
     from tl_core.runs.start import jobs
 
-    with show.Bars() as bars:
+    with printing.Bars() as bars:
         jobs.wait(run, bars, offset=offset)
-    show.answer(summarise(run).model_dump(mode="json"), tell, json=json)
+    printing.answer(summarise(run).model_dump(mode="json"), tell, json=json)

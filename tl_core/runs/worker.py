@@ -18,7 +18,7 @@ from typing import NoReturn, get_args
 from tl_core.documents.events import Event, StageStarted
 from tl_core.documents.tasks import TaskSpec
 from tl_core.runs.ingest_job import ingest_job
-from tl_core.runs.process.local import LOCKS_ON_STDIN, inherited
+from tl_core.runs.process.local import GRACE, LOCKS_ON_STDIN, inherited
 from tl_core.runs.process.run_job import Held, JobFunction, end_process_group, run
 from tl_core.runs.race_job import race_job
 from tl_core.runs.store.folders import TaskFolder, open_job
@@ -44,8 +44,6 @@ JOBS: Mapping[str, JobFunction] = MappingProxyType(
 )
 """By the kind of a job's spec: the generator that does the job and yields its events."""
 NICENESS = 10
-GRACE = 1.2
-"""Seconds that a job has to stop by itself once it was cancelled."""
 _POLL = 0.25
 
 

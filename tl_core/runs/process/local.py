@@ -29,6 +29,9 @@ from tl_core.runs.store.store import Store
 
 LOCKS_ON_STDIN = "--locks-on-stdin"
 """The argument of a worker that inherits the locks of its job."""
+GRACE = 1.2
+"""Seconds that a job has to stop by itself once it was cancelled. Then its worker ends itself and, 0.3 seconds later, `cancel` ends that; the
+executor's two seconds are made of both."""
 _PATIENCE = 1.5
 _THREADS = {"GOMP_SPINCOUNT": "2000"}
 """How long PyTorch's threads spin while they wait for each other, unless the operator says otherwise. By default it is so long
@@ -71,7 +74,7 @@ class LocalProcesses:
         threading.Thread(target=_reap, args=(job, worker), daemon=True, name=f"worker {worker.pid}").start()
 
     def cancel(self, job: JobFolder) -> None:
-        if _ended(job, _PATIENCE):
+        if _ended(job, GRACE + 0.3):
             return
         worker = _workers.get(job.path)
         if worker is not None:

@@ -13,24 +13,24 @@ import pytest
 
 from tests.cli.conftest import ROOT, Terminal, command, environment
 from tests.conftest import PATIENCE, until
-from tl_core.cli import service, show
+from tl_core.cli import printing, service
 from tl_core.documents.events import EpochEnded, Notice, Progress, StageStarted
 
 
 def test_a_name_from_a_user_cannot_steer_the_terminal() -> None:
-    assert show.printable("a\x1b[31m\nb\x00") == "a\\x1b[31m\\nb\\x00"
-    assert show.printable("Äpfel 猫 [bold]") == "Äpfel 猫 [bold]"
+    assert printing.printable("a\x1b[31m\nb\x00") == "a\\x1b[31m\\nb\\x00"
+    assert printing.printable("Äpfel 猫 [bold]") == "Äpfel 猫 [bold]"
 
 
 def test_a_table_shows_names_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
-    show.table(["name", "pictures"], [["[red]cat[/red]", "3"], ["dog\n", "12"]])
+    printing.table(["name", "pictures"], [["[red]cat[/red]", "3"], ["dog\n", "12"]])
     out = capsys.readouterr().out
     assert "[red]cat[/red]" in out
     assert "dog\\n" in out
 
 
 def test_events_go_to_stderr_and_stdout_stays_empty(capsys: pytest.CaptureFixture[str]) -> None:
-    with show.Bars() as bars:
+    with printing.Bars() as bars:
         bars(StageStarted(stage="reading", title="Reading pictures"))
         bars(Progress(stage="reading", done=3, total=9, seconds_left=2.0, images_per_second=3.0))
         bars(Notice(message="One class is small."))
@@ -46,7 +46,7 @@ def test_events_go_to_stderr_and_stdout_stays_empty(capsys: pytest.CaptureFixtur
 def test_a_terminal_gets_bars(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "140")
-    with show.Bars() as bars:
+    with printing.Bars() as bars:
         bars(StageStarted(stage="reading", title="Reading [pictures]"))
         bars(Progress(stage="reading", done=3, total=9, seconds_left=2.0, images_per_second=3.0))
         shown: list[str] = []
@@ -66,7 +66,7 @@ def test_a_line_that_becomes_shorter_stays_one_line_in_a_terminal(
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "140")
-    with show.Bars() as bars:
+    with printing.Bars() as bars:
         for before in ("3 jobs are", "2 jobs are", "one job is"):
             bars(StageStarted(stage="waiting", title=f"Waiting for its turn: {before} before it"))
         bars(StageStarted(stage="training", title="Training"))
