@@ -116,7 +116,7 @@ def test_a_row_says_what_holds_by_the_report(
         ("failing", {"slices": _slices("folder", "pictures in the folder ward 7", "")}, "It fails more often on pictures in one folder."),
         ("failing", {"slices": _slices("folder", "pictures in the folder ward 7", ""), "names": True}, "on pictures in the folder ward 7."),
         ("corrupted", {"robustness": _robustness("jpeg")}, "(as strong as that: 50 % right, 30 to 70 %)."),
-        ("corrupted", {"robustness": _robustness("jpeg")}, "Changed pictures are harder. 90 test pictures were changed and asked about again; 90 % ("),
+        ("corrupted", {"robustness": _robustness("jpeg")}, "Changed pictures are harder. 90 pictures were changed and asked about again; 90 % ("),
         ("corrupted", {"robustness": _robustness()}, "No change costs more than chance explains."),
         ("findings", {"findings": (_finding(*ALIKE),)}, "Some pictures are near-copies of each other. 2 pictures are in groups"),
         ("findings", {"findings": (_finding("suspect_label", "A label may be wrong: secret.jpg.", 5),)}, "1 picture is perhaps sorted into the wrong class"),

@@ -79,7 +79,7 @@ def train(
 
     The options are those of `python -m tl_core train`, and docs/command-line.md explains each; None leaves the choice to Graft.
     `groups` is a CSV with the columns `file` and `group`: pictures of a group are not divided between learning and judging.
-    `on_event` is called with each event as it comes. If
+    `on_event` is called with each event as it comes; the reading of the pictures and the training each end with one of the type `ended`. If
     it raises, or the call is interrupted, the job is cancelled.
 
     Returns what `train --json` prints: `run_dir`, `classes`, `test_accuracy`, `test_interval`, `seconds` and more.

@@ -388,7 +388,7 @@ def corrupted(cost: Robustness) -> tuple[str, str]:
     alike = " These pictures cannot tell which of them costs more." if len(worst) > 1 else ""
     return (
         "Changed pictures are harder" if worst else "Changed pictures",
-        f"{plural(cost.images, 'test picture')}{some} were changed and asked about again; {percent(cost.clean.accuracy)} "
+        f"{plural(cost.images, 'picture')}{some} were changed and asked about again; {percent(cost.clean.accuracy)} "
         f"({interval(*cost.clean.interval)}) of them are named rightly as they are. {costs}{alike}",
     )
 

@@ -84,5 +84,6 @@ def test_slices_says_which_pictures_fail_and_how_many_slices_were_looked_at(
     )
 
 
-def test_slices_of_what_is_no_run_is_said_in_words(tmp_path: Path, terminal: Terminal) -> None:
-    assert "has no result that could be looked at" in terminal.err("slices", str(tmp_path))
+@pytest.mark.parametrize("words", [["slices"], ["resume"], ["train-on", "--epochs", "1"]])
+def test_a_folder_that_is_no_run_is_named(words: list[str], tmp_path: Path, terminal: Terminal) -> None:
+    assert f"There is no run at {tmp_path}." in terminal.err(*words, tmp_path)

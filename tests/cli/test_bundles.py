@@ -64,8 +64,8 @@ def test_what_cannot_be_compared_is_named(data: DatasetFolder, tmp_path: object,
         ([run, other], "'Tools' is not compared. It has no test picture in common with 'A'"),
         ([run, f"{run}/../{run.rsplit('/', 1)[1]}"], "two different runs"),
         ([run, f"{tmp_path}/nowhere"], "There is no run at"),
-        ([run, f"{run}/bundle"], "is a bundle, which does not hold the answers"),
-        ([run, f"{tmp_path}/bundle.zip"], "is a bundle, which does not hold the answers"),
+        ([run, f"{run}/bundle"], "is a bundle, which holds what predicts"),
+        ([run, f"{tmp_path}/bundle.zip"], "is a bundle, which holds what predicts"),
     ):
         assert words in terminal.err("compare", *arguments)
 
@@ -105,11 +105,11 @@ def test_what_cannot_be_told_is_said_in_words(run: RunFolder, tmp_path: Path, te
     for words, problem in [
         (["--out", out, "--picture", str(learned)], f"There is no test picture in row {learned}"),
         (["--out", out, "--mistakes", "-1"], "-1 mistakes"),
-        (["--out", str(tmp_path / "nowhere" / "story.html")], "name an HTML file in a folder that exists"),
-        (["--out", str(tmp_path / "story.pdf")], "name an HTML file"),
+        (["--out", str(tmp_path / "nowhere" / "story.html")], "name a file such as story.html in a folder that exists"),
+        (["--out", str(tmp_path / "story.pdf")], "name a file such as story.html"),
     ]:
         assert problem in terminal.err("story", str(run.path), *words)
-    assert "has no result that could be looked at" in terminal.err("story", str(tmp_path), "--out", out)
+    assert "There is no run at" in terminal.err("story", str(tmp_path), "--out", out)
     assert not list(tmp_path.glob("*.html"))
 
 

@@ -102,6 +102,16 @@ def test_predict_answers_each_file_in_its_place(trained: Trained, tmp_path: Path
     assert sum(row["probability"] for row in new["top"]) == pytest.approx(1, abs=1e-4)
 
 
+def test_predict_that_answers_nothing_has_failed(trained: Trained, tmp_path: Path, terminal: Terminal) -> None:
+    (answer,) = terminal.json("predict", str(trained.run_dir), str(tmp_path / "missing.jpg"), code=2)
+    assert answer["error"]["message"] == "There is no such file."
+
+
+def test_evaluate_says_how_many_pictures_were_learned_from(trained: Trained, terminal: Terminal) -> None:
+    found = terminal.json("evaluate", str(trained.run_dir), str(trained.data), "--split", "val")
+    assert (found["leaked_images"], found["accuracy_without_leaked"]) == (found["images"], None)
+
+
 def test_predict_takes_folders_and_says_it_in_words(trained: Trained, terminal: Terminal) -> None:
     lines = terminal.out("predict", str(trained.run_dir), str(trained.data / "Kirsche")).splitlines()
     assert len(lines) == 20
@@ -132,7 +142,7 @@ def test_a_threshold_is_kept_in_the_bundle_and_predict_says_not_sure_below_it(
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [(["80"], "such as 0.8 for 80 %; 80 is none"), (["0.8", "--clear"], "not both"), ([], "has no result")],
+    [(["80"], "such as 0.8 for 80 %; 80 is none"), (["0.8", "--clear"], "not both"), ([], "There is no run at")],
 )
 def test_what_is_wrong_with_a_threshold_is_said(
     trained: Trained, tmp_path: Path, arguments: list[str], said: str, terminal: Terminal
@@ -192,9 +202,9 @@ def test_robustness_changes_the_test_pictures_of_the_run_and_says_what_hurts_mos
         CORRUPTIONS["jpeg"].said(at) for at in range(3)
     ]
     # Nine pictures of the test cannot show much, fifty that it has learned from can.
-    said = terminal.out("robustness", str(trained.run_dir), str(trained.data), "--split", "all")
-    assert "were changed and asked about again" in said
-    assert "60 test pictures" in said
+    said, aside = terminal.run(["robustness", trained.run_dir, trained.data, "--split", "all"], 0)
+    assert "51 of the 60 pictures show what it learned from" in aside
+    assert "60 pictures were changed and asked about again" in said
     assert "JPEG quality 8" in said
     assert "cost" in said
     strangers = picture_folder({"apple": 3, "<b>Birne": 4}, root=tmp_path / "others")
@@ -225,6 +235,7 @@ def test_an_exported_zip_answers_like_the_run(trained: Trained, tmp_path: Path, 
         "file": str(target),
         "bytes": target.stat().st_size,
     }
+    assert "is there already" in terminal.err("export", str(trained.run_dir), "--out", str(target))
     file = str(trained.data / "apple" / "000.jpg")
     places = (trained.run_dir, trained.run_dir / "bundle", target)
     of_run, of_bundle, of_zip = (terminal.json("predict", place, file) for place in places)

@@ -53,7 +53,7 @@ from tl_core.runs.store.store import Store
         (["predict", "{data}", ""], "not_found", "empty"),
         (["predict", "{data}", "{file}"], "bundle", ""),
         (["predict", "/no/such/run", "{file}"], "not_found", "/no/such/run"),
-        (["export", "{data}", "--out", "{new}"], "bundle", ""),
+        (["export", "{data}", "--out", "{new}.zip"], "bundle", ""),
         (["evaluate", "/no/such/run", "{data}"], "not_found", "/no/such/run"),
         (["train", "{data}", "--out", "{file}/run"], "spec", "notes.txt"),
         (["frobnicate"], "usage", "frobnicate"),

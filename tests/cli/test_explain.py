@@ -20,7 +20,7 @@ from tl_core.serving.bundle import Bundle, write_bundle
 def test_the_heat_of_the_answer_and_of_another_class_is_written(
     trained: Trained, tmp_path: Path, terminal: Terminal
 ) -> None:
-    file, out = trained.data / "apple" / "000.jpg", tmp_path / "why.png"
+    file, out, other = trained.data / "apple" / "000.jpg", tmp_path / "why.png", tmp_path / "kirsche.png"
     said = terminal.json("explain", str(trained.run_dir), str(file), "--out", str(out))
     assert said["class"] == said["label"] == said["top"][0]["label"]
     assert said["method"] == "class activation"
@@ -30,8 +30,9 @@ def test_the_heat_of_the_answer_and_of_another_class_is_written(
         assert abs(drawn.width / drawn.height - original.width / original.height) < 0.02
         first = np.asarray(drawn.convert("RGB"))
     wanted = ["--class", "Kirsche"]
-    assert terminal.json("explain", trained.run_dir / "bundle", file, "--out", out, *wanted)["class"] == "Kirsche"
-    with Image.open(out) as drawn:
+    assert terminal.json("explain", trained.run_dir / "bundle", file, "--out", other, *wanted)["class"] == "Kirsche"
+    assert "is there already" in terminal.err("explain", str(trained.run_dir), str(file), "--out", str(out))
+    with Image.open(other) as drawn:
         assert not np.array_equal(first, np.asarray(drawn.convert("RGB")))
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.serving.conftest import CLASSES, SIZE, spoilt
 from tests.serving.hostile_graphs import adding, into_the_answer, node
-from tl_core.errors import BundleError
+from tl_core.errors import BundleError, SpecError
 from tl_core.evaluation.metrics import probabilities
 from tl_core.serving import onnx_graph as module
 from tl_core.serving.bundle import Bundle
@@ -52,6 +52,11 @@ def test_an_answer_has_the_top_classes_and_their_probabilities(bundle: Bundle) -
     assert answer["probability"] == answer["top"][0]["probability"] > answer["top"][1]["probability"]
     (whole,) = Predictor(bundle).predict([Image.new("RGB", (40, 40), GREEN)])
     assert sum(entry["probability"] for entry in whole["top"]) == pytest.approx(1)
+
+
+def test_one_picture_is_no_list_of_its_letters(bundle: Bundle) -> None:
+    with pytest.raises(SpecError, match="takes a list"):
+        Predictor(bundle).predict("cat.jpg")
 
 
 def test_path_text_bytes_and_picture_give_the_same_answer(bundle: Bundle, tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ from tl_core.cli.bundles import PartOfData, on_data
 from tl_core.documents.spec import TrainSpec
 from tl_core.documents.tasks import Ranking, RankSpec, RateCurve, Robustness, RunSlices
 from tl_core.errors import GraftError, SpecError
-from tl_core.runs.store.folders import RunFolder
 from tl_core.runs.store.store import Store, Workspace
 
 _RATES = 24
@@ -153,7 +152,7 @@ def slices(
     from tl_core.runs.tasks.slices import run_slices
     from tl_core.runs.tasks.subject import require_ended
 
-    folder = RunFolder(run.absolute())
+    folder = parameters.opened(run)
     require_ended(folder)
     with printing.Bars() as bars:
         answer = bars.run(run_slices(folder))
@@ -173,7 +172,7 @@ def _slices(answer: RunSlices) -> None:
     printing.line(
         f"It fails more often than chance explains on {len(findings)} of the {count} kinds of pictures (slices) looked at."
         if findings
-        else f"No kind of picture fails more often than chance explains; {count} kinds (slices) were looked at."
+        else f"No kind of picture fails more often than chance explains; {count} kinds (slices) have enough pictures to tell."
     )
     printing.table(
         ["finding", "kind", "pictures", "number", "right", "95 %", "elsewhere", "p"],

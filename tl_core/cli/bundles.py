@@ -14,15 +14,14 @@ from PIL import Image
 
 from tl_core import api
 from tl_core.cli import printing
-from tl_core.cli.parameters import CheckedClasses, Data, EndedRun, Json, Run
+from tl_core.cli.parameters import CheckedClasses, Data, EndedRun, Json, Run, opened
 from tl_core.data.sources import source_of
 from tl_core.disk import PassingFolder, appearing, write_atomically
 from tl_core.documents.events import Event
 from tl_core.documents.spec import ClassesFrom
-from tl_core.errors import NotEmpty, NotFound, SpecError, UnknownName
+from tl_core.errors import GraftError, NotEmpty, NotFound, SpecError, UnknownName
 from tl_core.runs.store.folders import RunFolder
 from tl_core.runs.store.store import Store
-from tl_core.serving.bundle_files import INFO
 from tl_core.story.pictures import MISTAKES, MOST_PICKED, RIGHT
 
 if TYPE_CHECKING:
@@ -95,25 +94,33 @@ def predict(
     files = expand(images)
     if not files:
         raise NotFound(f"There are no pictures in {', '.join(images)}.")
-    answers = model.answers(files, read=guarded.shared().read_input)
+    answers: list[dict[str, Any]] = []
+    for answer in model.answers(files, read=guarded.shared().read_input):
+        answers.append(answer)
+        if not json:
+            printing.line(_in_words(answer))
     if json:
-        printing.as_json(list(answers))
-        return
-    for answer in answers:
-        if "error" in answer:
-            printing.line(f"{answer['file']}: not read. {answer['error']['message']}")
-            continue
-        others = ", ".join(f"{row['label']} {printing.percent(row['probability'])}" for row in answer["top"][1:])
-        text = f"{answer['label']} {printing.percent(answer['probability'])}"
-        text = f"{answer['file']}: {text if answer.get('sure', True) else f'not sure, perhaps {text}'}"
-        printing.line(f"{text} (then {others})" if others else text)
+        printing.as_json(answers)
+    if all("error" in answer for answer in answers):
+        raise typer.Exit(GraftError.exit_code)
+
+
+def _in_words(answer: dict[str, Any]) -> str:
+    if "error" in answer:
+        return f"{answer['file']}: not read. {answer['error']['message']}"
+    others = ", ".join(f"{row['label']} {printing.percent(row['probability'])}" for row in answer["top"][1:])
+    text = f"{answer['label']} {printing.percent(answer['probability'])}"
+    text = f"{answer['file']}: {text if answer.get('sure', True) else f'not sure, perhaps {text}'}"
+    return f"{text} (then {others})" if others else text
 
 
 def explain(
     run: Run,
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="One picture.")],
     *,
-    out: Annotated[Path, typer.Option(metavar="FILE.png", help="The picture with its heat, to write.")],
+    out: Annotated[
+        Path, typer.Option(metavar="FILE.png", help="The picture with its heat, to write; it must not be there yet.")
+    ],
     class_name: Annotated[
         str | None,
         typer.Option(
@@ -128,8 +135,7 @@ def explain(
     from tl_core.serving.explaining import gradient_evidence
     from tl_core.serving.heatmaps import heat, linear, margins, overlay, peak_of
 
-    if out.is_dir() or out.suffix.lower() != ".png" or not out.absolute().parent.is_dir():
-        raise NotFound(f"{out} cannot be written: name a PNG in a folder that exists, such as why.png.")
+    _require_new(out, ".png", "why.png")
     if not image.is_file():
         raise NotFound(f"There is no picture {image}.")
     model = api.load(run)
@@ -189,7 +195,7 @@ def threshold(
 
     if clear and probability is not None:
         raise SpecError("--clear takes the threshold away: give it, or a probability, not both.")
-    folder = RunFolder(run.absolute())
+    folder = opened(run)
     if clear or probability is not None:
         keep_threshold(folder, probability)
     source = source_of(folder)
@@ -212,15 +218,14 @@ def threshold(
 def export(
     run: Run,
     *,
-    out: Annotated[Path, typer.Option(metavar="FILE.zip", help="The zip to write.")],
+    out: Annotated[Path, typer.Option(metavar="FILE.zip", help="The zip to write; it must not be there yet.")],
     json: Json = False,
 ) -> None:
     """Write a run's bundle as a zip."""
     from tl_core.serving.bundle import to_zip
     from tl_core.serving.child_session import ChildSession
 
-    if out.is_dir() or not out.absolute().parent.is_dir():
-        raise NotFound(f"{out} cannot be written: name a file in a folder that exists, such as bundle.zip.")
+    _require_new(out, ".zip", "bundle.zip")
     to_zip(Path(run), out, check=ChildSession().open)
     size = out.stat().st_size
     if json:
@@ -237,7 +242,7 @@ def compare(
     """Say which run is better, on the pictures that all of them were judged on and none learned from."""
     from tl_core.runs.comparing import together
 
-    folders = [_opened(run) for run in runs]
+    folders = [opened(run) for run in runs]
     if len({folder.path.resolve() for folder in folders}) < max(2, len(folders)):
         raise SpecError("Name the folders of two different runs or more; each is compared with each other one.")
     compared = together(folders)
@@ -252,15 +257,17 @@ def compare(
         printing.aside(f"{left.run.name!r} is not compared with the others. {left.reason}")
 
 
-def _opened(path: Path) -> RunFolder:
-    run = RunFolder(path.absolute())
-    if run.exists:
-        return run
-    if path.suffix.lower() == ".zip" or (path / INFO).is_file():
-        raise SpecError(
-            f"{path} is a bundle, which does not hold the answers to the test pictures. Name the folder of the run."
-        )
-    raise NotFound(f"There is no run at {path}. Name the folder of a run, such as that of train --out.")
+def _require_new(file: Path, ending: str, example: str) -> None:
+    """Check that `file` may be written: it has this `ending`, its folder exists, and it is not there yet.
+
+    Raises:
+        NotFound: it has another ending, or no folder.
+        NotEmpty: it is there already; it may be all that somebody has.
+    """
+    if file.suffix.lower() != ending or not file.absolute().parent.is_dir():
+        raise NotFound(f"{file} cannot be written: name a file such as {example} in a folder that exists.")
+    if file.exists():
+        raise NotEmpty(f"{file} is there already. Name a file that is not there yet.")
 
 
 def _pairs(folders: list[RunFolder], compared: Together) -> list[dict[str, Any]]:
@@ -342,13 +349,10 @@ def story(
     from tl_core.story.html import story as told
     from tl_core.story.pictures import proposed
 
-    if out.suffix.lower() not in (".html", ".htm") or not out.absolute().parent.is_dir():
-        raise NotFound(f"{out} cannot be written: name an HTML file in a folder that exists, such as story.html.")
-    if out.exists():
-        raise NotEmpty(f"{out} is there already. Name a file that is not there yet.")
+    _require_new(out, ".html", "story.html")
     if min(mistakes, right) < 0:
         raise SpecError(f"{mistakes} mistakes and {right} right answers cannot be shown. Name numbers from 0 on.")
-    source = replace(source_of(RunFolder(run.absolute())), names=names)
+    source = replace(source_of(opened(run)), names=names)
     wanted = proposed(source.report, mistakes=mistakes, right=right)
     if picture:
         by_row = {answer.row: answer for answer in source.report.answers}

@@ -10,10 +10,13 @@ from typing import Annotated, Any
 
 import typer
 
+from tl_core.data.sources import path_of
 from tl_core.documents.options import OF_STRATEGY, OPTIONS, Option
 from tl_core.documents.spec import ClassesFrom
 from tl_core.errors import NotFound, SpecError
+from tl_core.runs.store.folders import RunFolder
 from tl_core.runs.store.store import Store
+from tl_core.serving.bundle_files import INFO
 
 ADVANCED = "Advanced"
 _LONGEST_TOKEN = 100
@@ -43,6 +46,23 @@ CheckedClasses = Annotated[ClassesFrom, _CLASSES]
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, a bundle folder or a bundle zip.")]
 EndedRun = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run that has ended well.")]
+
+
+def opened(run: str | Path) -> RunFolder:
+    """The folder of a run in any state, which `run` names.
+
+    Raises:
+        SpecError: it is a bundle.
+        NotFound: there is no run.
+    """
+    folder = RunFolder(path_of(run).expanduser().absolute())
+    if folder.exists:
+        return folder
+    if folder.path.suffix.lower() == ".zip" or (folder.path / INFO).is_file():
+        raise SpecError(
+            f"{run} is a bundle, which holds what predicts and nothing of how it was found. Name the folder of the run."
+        )
+    raise NotFound(f"There is no run at {run}. Name the folder of a run, such as that of train --out.")
 
 
 def names(text: str | None, what: str) -> tuple[str, ...]:

@@ -10,9 +10,8 @@ import typer
 
 from tl_core import api
 from tl_core.cli import parameters, printing
-from tl_core.data.sources import path_of
 from tl_core.documents.options import OPTIONS
-from tl_core.errors import GraftError, NotFound, SpecError
+from tl_core.errors import GraftError, SpecError
 from tl_core.runs.store.folders import RunFolder
 from tl_core.runs.store.store import Store
 from tl_core.serving.bundle_files import FOLDER
@@ -196,7 +195,7 @@ def resume(
     """
     from tl_core.runs.start import jobs
 
-    folder = _folder(run)
+    folder = parameters.opened(run)
     _, offset = folder.events()
     jobs.go_on(folder, "nothing" if from_start else "checkpoint")
     _wait(folder, offset, json=json)
@@ -215,14 +214,7 @@ def train_on(
     """
     from tl_core.runs.start import jobs
 
-    _wait(jobs.train_on(_folder(run), epochs=epochs, out=out), 0, json=json)
-
-
-def _folder(run: str) -> RunFolder:
-    folder = RunFolder(path_of(run).expanduser().absolute())
-    if not folder.exists:
-        raise NotFound(f"There is no run in {folder}. Name the folder of a run.")
-    return folder
+    _wait(jobs.train_on(parameters.opened(run), epochs=epochs, out=out), 0, json=json)
 
 
 def _wait(run: RunFolder, offset: int, *, json: bool) -> None:

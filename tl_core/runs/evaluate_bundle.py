@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tl_core.data import ingest, pixel_arrays, split
 from tl_core.data.cache import Cache
 from tl_core.documents.bundle_info import BundleInfo
-from tl_core.documents.events import Event, StageStarted
+from tl_core.documents.events import Event, Notice, StageStarted
 from tl_core.documents.manifest import Manifest, Split, SplitRecord
 from tl_core.documents.report import Leak, SplitMetrics
 from tl_core.documents.spec import IngestSpec
@@ -20,7 +20,7 @@ from tl_core.evaluation import metrics
 from tl_core.evaluation.corruptions import CORRUPTIONS
 from tl_core.runs.tasks.robustness import Pictures, robustness
 from tl_core.serving.predictor import Predictor
-from tl_core.wording import listed
+from tl_core.wording import listed, plural
 
 Part = Split | Literal["all"]
 
@@ -30,8 +30,7 @@ class Measurement(NamedTuple):
 
     metrics: SplitMetrics
     leak: Leak | None
-    """What is left without the pictures that the bundle learned from, or that show the same thing. None where there are none, where the
-    pictures that it learned from were asked for."""
+    """What is left without the pictures that the bundle learned from, or that show the same thing. None where there are none."""
 
 
 def evaluate_bundle(
@@ -52,10 +51,7 @@ def evaluate_bundle(
     yield StageStarted(stage="evaluation", title="Asking the classifier")
     logits = yield from predictor.ask(pictures.pixels, pictures.rows)
     probabilities, truth, groups = metrics.probabilities(logits), pictures.labels, pictures.groups
-    leak = None
-    if part in ("all", "test"):
-        leaked = np.isin(groups, list(record.learned_groups()))
-        leak = metrics.leak(probabilities.argmax(axis=1) == truth, leaked, groups)
+    leak = metrics.leak(probabilities.argmax(axis=1) == truth, np.isin(groups, list(record.learned_groups())), groups)
     return Measurement(metrics.split_metrics(probabilities, truth, predictor.classes, groups), leak)
 
 
@@ -66,7 +62,14 @@ def bundle_robustness(
 
     `part`, and what is raised, are as for `evaluate_bundle`.
     """
-    pictures = yield from _pictures(predictor, predictor.bundle.split(), spec, part, workplace, cache)
+    record = predictor.bundle.split()
+    pictures = yield from _pictures(predictor, record, spec, part, workplace, cache)
+    learned = int(np.isin(pictures.groups, list(record.learned_groups())).sum())
+    if learned:
+        yield Notice(
+            level="warning",
+            message=f"{learned:,} of the {plural(len(pictures.rows), 'picture')} show what it learned from as well, and may be named rightly for that.",
+        )
     return (yield from robustness(predictor, pictures, list(CORRUPTIONS.values())))
 
 

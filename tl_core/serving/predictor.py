@@ -20,7 +20,7 @@ from tl_core.data.pace import Pace, in_order
 from tl_core.data.pixels import read_input
 from tl_core.documents.bundle_info import BundleInfo
 from tl_core.documents.events import Event
-from tl_core.errors import BundleError, UnreadableImage
+from tl_core.errors import BundleError, SpecError, UnreadableImage
 from tl_core.evaluation.metrics import probabilities
 from tl_core.models.graphs.rules import BATCH
 from tl_core.serving.bundle import Bundle, read_bundle
@@ -88,7 +88,10 @@ class Predictor:
 
         Raises:
             BundleError: the graph does not do what it says.
+            SpecError: `items` is one of them, and no list.
         """
+        if isinstance(items, Item):
+            raise SpecError("predict takes a list of pictures, also for one: predict([picture]).")
         return list(self.answers(items, top=top, read=read))
 
     def answers(self, items: Sequence[Item], *, top: int = 5, read: Read = read_input) -> Iterator[Answer]:

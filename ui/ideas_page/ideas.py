@@ -93,8 +93,8 @@ def rule(train_images: int | None, similar: bool | None) -> None:
     st.markdown(
         "Each box has the rule as courses teach it, which is also what “auto” takes; what the Train page proposes, which has not "
         "looked at the pictures; and what Graft measured itself, on one small backbone, which does not always agree. On a "
-        f"processor, without a GPU, the page always proposes “{strategies()[HEAD_ONLY].title}”: it takes seconds there, and "
-        "anything else minutes to hours."
+        f"processor, without a GPU, the page always proposes “{strategies()[HEAD_ONLY].title}”: anything else takes "
+        "many times as long there."
     )
     table = strategies()
     for case in RULE:

@@ -100,6 +100,7 @@ def test_what_starts_from_a_fitted_head_does_not_end_with_a_worse_one() -> None:
     assert all(point.val_loss > fitted for point in _epochs(events)[1:]), "wrong labels teach nothing"
     assert best_of(events).epoch == 0
     assert best_of(events).val_loss == pytest.approx(fitted, abs=1e-4)
+    assert "The state after epoch 0 of" in str([event for event in events if isinstance(event, Notice)])
 
 
 def test_a_head_of_another_shape_is_refused() -> None:

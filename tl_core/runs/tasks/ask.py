@@ -77,7 +77,7 @@ def ask_about(
     place: Workspace,
     on_event: Callable[[Event], None] | None,
 ) -> tuple[Asked, Answered]:
-    """Read the pictures of `source`, ask `task` about them, and leave nothing behind but what the cache keeps.
+    """Read the pictures of `source`, ask `task` about them, and leave nothing of them behind.
 
     Returns the task and its answer.
 

@@ -137,10 +137,9 @@ def fit(
     while course.epoch < spec.epochs:
         waited = course.waited
         if 0 < spec.recipe.patience <= waited:
-            message = (
-                f"Training stopped after epoch {course.epoch}: the last {waited} brought no better validation loss."
+            yield Notice(
+                message=f"Training stopped after epoch {course.epoch}: the last {waited} brought no better validation loss."
             )
-            yield Notice(message=message)
             break
         phase = course.next_phase()
         if phase is not None and thaw is not None and phase.frozen is not None:
@@ -152,6 +151,10 @@ def fit(
             break
         yield from course.judge(running)
         yield from keep(course.reached)
+    if course.best_epoch < course.epoch:
+        yield Notice(
+            message=f"The state after epoch {course.best_epoch} of {course.epoch} is kept: no later one had a smaller loss on the validation pictures."
+        )
     fold_updates(backbone)
     backbone.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     backbone.load_tensors(course.best_tensors)

@@ -2,7 +2,7 @@
 
 One table, `RULE`, says what is taught, which strategy `auto` takes once `training.transferability` has measured the similarity, and
 which one is proposed without looking (`default_strategy`). The only exception is a processor: there the head alone is proposed,
-because anything else takes minutes to hours. What Graft measured itself stands beside the rule. Imports no torch.
+because anything else takes many times as long. What Graft measured itself stands beside the rule. Imports no torch.
 """
 
 from collections.abc import Iterable
@@ -55,7 +55,7 @@ def _table(rows: Iterable[Rule]) -> tuple[Rule, ...]:
 
 _GAIN = "Letting the last stages adapt often gains a few points where the pictures look unlike everyday photos."
 _ON_A_PROCESSOR = (
-    "On a processor, without a GPU, a fitted head on frozen features takes seconds; training stages takes minutes to hours, so "
+    "On a processor, without a GPU, a fitted head on frozen features is done first by far; training stages takes many times as long, so "
     "it is not proposed whatever the number of pictures."
 )
 _SMALL_MEASURED = (
