@@ -96,7 +96,7 @@ def test_the_answer_names_what_hurts_most_and_shows_a_picture_of_it(open_page: O
     app = open_page(EVALUATE, run=run.id)
     said = text(app)
     assert "What costs the most: blur (blurred over 2 % of the side: 60\u202f% right, 50 to 65\u202f%)." in said
-    assert "60 test pictures of 900, of every class its share," in said
+    assert "60 pictures of 900, of every class its share," in said
     charts = [chart.proto.spec for chart in app.get("plotly_chart")]
     for title in ("Blur costs 30 points", "JPEG compression costs 20 points", "Noise: within chance"):
         assert sum(title in chart for chart in charts) == 1
