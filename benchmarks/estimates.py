@@ -86,7 +86,7 @@ def verdict(rows: list[Row]) -> list[str]:
     for word, ranges in (("first", [row.first for row in rows]), ("later", [row.later for row in rows[1:]])):
         taken = [row.took for row in rows[-len(ranges) :]]
         held = sum(low <= took <= high for (low, high), took in zip(ranges, taken, strict=True))
-        wide = sum(high > 1.001 * WIDEST * low for low, high in ranges)
+        wide = sum(high > WIDEST * (low + 0.05) + 0.05 for low, high in ranges)
         lines.append(
             f"The {word} range held in {held} of {len(ranges)} ({held / len(ranges):.0%}); {wide} wider than 1 : 3."
         )

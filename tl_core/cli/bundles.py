@@ -228,10 +228,9 @@ def export(
     _require_new(out, ".zip", "bundle.zip")
     to_zip(Path(run), out, check=ChildSession().open)
     size = out.stat().st_size
-    if json:
-        printing.as_json({"file": str(out.absolute()), "bytes": size})
-    else:
-        printing.line(f"{out}: {size / 1e6:.1f} MB")
+    printing.answer(
+        {"file": str(out.absolute()), "bytes": size}, lambda _: printing.line(f"{out}: {size / 1e6:.1f} MB"), json=json
+    )
 
 
 def compare(
