@@ -88,12 +88,10 @@ def predict(
     from tl_core.data import guarded
     from tl_core.serving.predictor import expand
 
-    if not all(image.strip() for image in images):
-        raise NotFound("The name of a picture is empty.")
-    model = api.load(run)
     files = expand(images)
     if not files:
         raise NotFound(f"There are no pictures in {', '.join(images)}.")
+    model = api.load(run)
     answers: list[dict[str, Any]] = []
     for answer in model.answers(files, read=guarded.shared().read_input):
         answers.append(answer)

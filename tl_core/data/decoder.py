@@ -28,7 +28,7 @@ from PIL import AvifImagePlugin, Image
 from tl_core import children
 from tl_core.data import pixels
 from tl_core.data.formats import ImageFormat, recognised
-from tl_core.data.pixels import MAX_FILE_BYTES, Room, unreadable
+from tl_core.data.pixels import MAX_FILE_BYTES, ONE_AT_A_TIME, Room, unreadable
 from tl_core.errors import UnreadableImage
 
 LEAST_SECONDS = 1.0
@@ -118,7 +118,9 @@ def _answered(task: dict[str, Any], content: bytes, plain: float, go_on: Allowed
 def _room(row: ImageFormat, size: int, pixel_seconds: float, go_on: Allowed, pixels: int) -> Iterator[None]:
     """Take as much memory and time as a picture of so many `pixels` may need, once the other side lets it; `size`: bytes of its file."""
     memory = BESIDE + 2 * size + row.pixel_bytes * pixels
-    go_on(pixels, memory)
+    if pixels > ONE_AT_A_TIME or not children.mapped():
+        # The other side limits how many of these are decoded at once, or watches the memory where the system limits none.
+        go_on(pixels, memory)
     seconds = min(max(pixel_seconds * pixels, LEAST_SECONDS), MOST_SECONDS)
     # Opening the file has taken its part of it.
     left, _ = signal.getitimer(signal.ITIMER_PROF)

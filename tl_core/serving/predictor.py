@@ -18,6 +18,7 @@ from PIL import Image, ImageOps
 from tl_core.data.formats import EXTENSIONS
 from tl_core.data.pace import Pace, in_order
 from tl_core.data.pixels import read_input
+from tl_core.data.sources import path_of
 from tl_core.documents.bundle_info import BundleInfo
 from tl_core.documents.events import Event
 from tl_core.errors import BundleError, SpecError, UnreadableImage
@@ -239,9 +240,12 @@ class Predictor:
 
 
 def expand(paths: Sequence[Path | str]) -> list[Path]:
-    """Files as they are; for a folder, the pictures in it at any depth, sorted by path, without hidden files."""
+    """Files as they are; for a folder, the pictures in it at any depth, sorted by path, without hidden files.
+
+    Raises NotFound for a blank name, which would be the working folder.
+    """
     files: list[Path] = []
-    for path in map(Path, paths):
+    for path in map(path_of, paths):
         if path.is_dir():
             files += sorted(
                 file
