@@ -11,10 +11,11 @@ import resource
 import struct
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
-_STATM = Path("/proc/self/statm")
 SOURCE = Path(__file__).parents[1]
 """The folder that holds the package."""
 _PASSED = re.compile(
@@ -72,7 +73,16 @@ def allow_memory(more: int) -> None:
 
 def mapped() -> int:
     """Bytes that this process maps; 0 on systems without /proc."""
-    return int(_STATM.read_text().split()[0]) * resource.getpagesize() if _STATM.exists() else 0
+    statm = _statm()
+    return int(os.pread(statm, 100, 0).split()[0]) * resource.getpagesize() if statm is not None else 0
+
+
+@cache
+def _statm() -> int | None:
+    """The file in which the system says how much memory this process has, kept open since it is read several times for each picture."""
+    with suppress(OSError):
+        return os.open("/proc/self/statm", os.O_RDONLY)
+    return None
 
 
 _LENGTHS = struct.Struct("<IQ")

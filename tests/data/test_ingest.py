@@ -1,7 +1,9 @@
+import functools
 import io
 import json
 import shutil
 import struct
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from tests.conftest import PictureFolder, picture
 from tests.data.test_pixels import encoded
 from tests.data.work import finish, ingested, spec
 from tests.soak.mutator import zipped
+from tl_core.data import guarded
 from tl_core.data.checks import findings
 from tl_core.data.ingest import ingest
 from tl_core.data.pixels import decode, read_input
@@ -41,6 +44,24 @@ def test_a_folder_becomes_copies_thumbnails_and_a_manifest(picture_folder: Pictu
     }
     progress = [event for event in events if isinstance(event, Progress)]
     assert (progress[-1].done, progress[-1].total) == (5, 5)
+
+
+def test_no_decoder_is_started_that_nobody_asks_again(
+    picture_folder: PictureFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two threads that ask for the pool of the process at the same time would each make one."""
+    pools: list[guarded.Pool] = []
+
+    def slow(most: int) -> guarded.Pool:
+        pools.append(guarded.Pool(most))
+        time.sleep(0.2)
+        return pools[-1]
+
+    monkeypatch.setattr(guarded, "shared", functools.cache(lambda: slow(2)))
+    monkeypatch.setattr("tl_core.data.pace.cores", lambda: 2)
+    ingested(picture_folder({"cat": 2, "dog": 2}), tmp_path / "d")
+    assert len(pools) == 1
+    pools[0].close()
 
 
 def test_a_zip_gives_the_same_data_set_as_its_folder(picture_folder: PictureFolder, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ picture is refused. Children end with this process.
 
 from __future__ import annotations
 
+import io
 import signal
 import socket
 import subprocess
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import psutil
@@ -27,6 +28,9 @@ from tl_core.data.formats import recognised
 from tl_core.data.pixels import LONGEST, TOO_MUCH_MEMORY, Copy, Input, alone, read_bytes
 from tl_core.errors import UnreadableImage
 from tl_core.hardware import cores
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 WALL_SECONDS = 60.0
 """Time on the clock after which a decoder is ended."""
@@ -154,9 +158,9 @@ class _Child:
         self._seconds = WALL_SECONDS
         self._exceeded = ""
         """What is said of the picture that it had, where this side ended it for that."""
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
-            self._to, self._from = ours.makefile("wb"), ours.makefile("rb")
+        self._socket, theirs = socket.socketpair()
+        self._to, self._from = self._socket.makefile("wb"), io.BufferedReader(_Answers(self._recv_into))
+        with theirs:
             self._process: subprocess.Popen[bytes] = subprocess.Popen(
                 children.command(module),
                 stdin=theirs.fileno(),
@@ -196,7 +200,7 @@ class _Child:
 
     def end(self) -> int:
         """Wait for the end of the child, which hanging up brings about; returns its exit code, -N for signal N."""
-        for stream in (self._to, self._from):
+        for stream in (self._to, self._from, self._socket):
             with suppress(OSError):
                 stream.close()
         try:
@@ -207,29 +211,46 @@ class _Child:
 
     def _receive(self, header: Header | None = None, content: bytes = b"", *, memory: int = 0) -> tuple[Header, bytes]:
         """The next message of the child, after it was sent `header` and `content`; it may take `memory` bytes until then, if that is given."""
-        answered = threading.Event()
-        threading.Thread(target=self._watch, args=(answered, memory), daemon=True).start()
+        self._deadline = time.monotonic() + self._seconds
+        # Where the system keeps a limit on memory, the child has set it.
+        self._most = _resident(self._process.pid) + memory if memory and not children.mapped() else 0
         try:
             if header is not None:
+                # Each part of a request has this time, which a healthy child reads at once; an answer has it as a whole.
+                self._socket.settimeout(self._seconds)
                 children.send(self._to, header, content)
             return children.receive(self._from, most=_LONGEST_ANSWER)
-        finally:
-            answered.set()
+        except TimeoutError:
+            self._exceeded = self._exceeded or _TOO_SLOW
+            self._process.kill()
+            raise
 
-    def _watch(self, answered: threading.Event, memory: int) -> None:
-        """End the child once it is late or, where the system keeps no limit on memory, has too much."""
-        looks = memory > 0 and not children.mapped()
-        deadline = time.monotonic() + self._seconds
-        with suppress(psutil.Error):
-            at_first = _resident(self._process.pid) if looks else 0
-            while not answered.wait(_LOOK_EVERY if looks else self._seconds):
-                if time.monotonic() >= deadline:
-                    self._exceeded = _TOO_SLOW
-                elif looks and _resident(self._process.pid) > at_first + memory:
+    def _recv_into(self, buffer: WriteableBuffer) -> int:
+        """What the child has written, into `buffer`. Raises TimeoutError once it is late or, where the system keeps no limit on memory, has too much."""
+        while True:
+            left = self._deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            self._socket.settimeout(min(left, _LOOK_EVERY) if self._most else left)
+            try:
+                return self._socket.recv_into(buffer)
+            except TimeoutError:
+                if self._most and _resident(self._process.pid) > self._most:
                     self._exceeded = TOO_MUCH_MEMORY
-                if self._exceeded:
-                    self._process.kill()
-                    return
+                    raise
+
+
+class _Answers(io.RawIOBase):
+    """A stream of what `read_into` gives."""
+
+    def __init__(self, read_into: Callable[[WriteableBuffer], int]) -> None:
+        self._read_into = read_into
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        return self._read_into(buffer)
 
 
 class Pools:
@@ -266,8 +287,10 @@ def shared() -> Pool:
 
 
 def _resident(process: int) -> int:
-    """Bytes of memory that a process has."""
-    return int(psutil.Process(process).memory_info().rss)
+    """Bytes of memory that a process has; 0 where it has ended."""
+    with suppress(psutil.Error):
+        return int(psutil.Process(process).memory_info().rss)
+    return 0
 
 
 def _problem(header: Header) -> Exception | None:

@@ -238,11 +238,12 @@ def source_files(
 
 def _read_all(layout: Layout, copies: _Copies | None) -> Generator[Event, None, list[ImageEntry | Refusal]]:
     label_of = {name: label for label, name in enumerate(layout.classes)}
+    decoders = guarded.shared()
 
     def read(row: int) -> ImageEntry | Refusal:
         item = layout.items[row]
         try:
-            return _read(row, item, label_of[item.class_name], copies)
+            return _read(row, item, label_of[item.class_name], copies, decoders)
         except UnreadableImage as error:
             return Refusal(file=item.name, kind=error.reason, message=error.message)
 
@@ -255,7 +256,7 @@ def _read_all(layout: Layout, copies: _Copies | None) -> Generator[Event, None, 
     return readings
 
 
-def _read(row: int, item: Item, label: int, copies: _Copies | None) -> ImageEntry:
+def _read(row: int, item: Item, label: int, copies: _Copies | None, decoders: guarded.Pool) -> ImageEntry:
     """The entry of one picture. Raises UnreadableImage."""
     try:
         content = read_bytes(item.path)
@@ -267,7 +268,7 @@ def _read(row: int, item: Item, label: int, copies: _Copies | None) -> ImageEntr
     if known is not None:
         of_this_set = {"label": label, "split": item.split, "name": item.name, "given_group": item.group}
         return known.model_copy(update={**of_this_set, "group": None, "suspicion": None})
-    made = guarded.shared().make_copy(content, keep=copies is not None)
+    made = decoders.make_copy(content, keep=copies is not None)
     return ImageEntry(
         sha256=sha256,
         label=label,

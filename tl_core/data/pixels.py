@@ -136,7 +136,7 @@ def read_bytes(source: bytes | Path) -> bytes:
 
 def to_input(image: Image.Image, size: int, interpolation: str) -> NDArray[np.uint8]:
     """The whole picture squashed to a square: uint8 (size, size, 3), RGB. `interpolation` is a key of `INTERPOLATIONS`."""
-    return np.asarray(image.convert("RGB").resize((size, size), INTERPOLATIONS[interpolation]), dtype=np.uint8)
+    return np.asarray(_in_mode_rgb(image).resize((size, size), INTERPOLATIONS[interpolation]), dtype=np.uint8)
 
 
 def read_input(source: bytes | Path, size: int, interpolation: str) -> NDArray[np.uint8]:
@@ -238,6 +238,11 @@ def _rgb(image: Image.Image) -> Image.Image:
         flat = Image.new("RGB", layered.size, "white")
         flat.paste(layered, mask=layered)
         return flat
+    return _in_mode_rgb(image)
+
+
+def _in_mode_rgb(image: Image.Image) -> Image.Image:
+    # Converting what is RGB already would copy it.
     return image if image.mode == "RGB" else image.convert("RGB")
 
 

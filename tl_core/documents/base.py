@@ -17,7 +17,7 @@ _SHOWN = 80
 class Record(BaseModel):
     """A part of a document: immutable, no unknown fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class Document(Record):

@@ -1,14 +1,13 @@
 """What torch gives for the frozen part is the network's own, in whatever batches."""
 
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 
 from tests.training.twin import SIZE, by_torch, embedded, finish, little_memory, pictures, twin
-from tl_core.training.frozen import eager, onnx_runtime
+from tl_core.training.frozen import eager
 from tl_core.training.frozen.eager import View, run_eager
 from tl_core.training.frozen.onnx_runtime import EMBEDDING, Wanted
 
@@ -32,11 +31,11 @@ def test_torch_gives_the_same_in_one_pass(exported: Path, tmp_path: Path) -> Non
     assert np.allclose(np.load(tmp_path / "c"), by_torch(changed[: len(TRAIN)]), atol=5e-3)
 
 
-def _passes(path: Path, *, fitting: int) -> tuple[np.ndarray, list[int]]:
-    """What the first stage gives, and the sizes of the batches; more than `fitting` images do not fit the memory."""
+def _passes(path: Path, *, fitting: int, output: str = "stage_0") -> tuple[np.ndarray, list[int]]:
+    """What the first stage gives, or the `output`, and the sizes of the batches; more than `fitting` images do not fit the memory."""
     backbone = twin()
     sizes = little_memory(backbone.stages[0][1], fitting)
-    finish(run_eager(backbone, 1, "cpu", [Wanted("stage_0", path, np.float16)], PIXELS))
+    finish(run_eager(backbone, 1, "cpu", [Wanted(output, path, np.float16)], PIXELS))
     return np.load(path), sizes
 
 
@@ -51,14 +50,14 @@ def test_batches_of_frozen_stages_grow_until_the_memory_is_full(
 
 
 @pytest.mark.parametrize(
-    ("module", "an_image"), [(onnx_runtime, 8 * 16 * 16 * 4), (eager, SIZE * SIZE * 3)], ids=["given", "read"]
+    ("output", "an_image"), [("stage_0", 8 * 16 * 16 * 4), (EMBEDDING, SIZE * SIZE * 3)], ids=["given", "read"]
 )
 def test_batches_of_frozen_stages_grow_no_more_than_the_host_can_hold(
-    module: ModuleType, an_image: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    output: str, an_image: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(eager, "GPU_BATCH", 2)
-    monkeypatch.setattr(module, "PART_BYTES", 5 * an_image)
-    assert max(_passes(tmp_path / "a", fitting=100)[1]) == 4
+    monkeypatch.setattr(eager, "PART_BYTES", 5 * an_image)
+    assert max(_passes(tmp_path / "a", fitting=100, output=output)[1]) == 4
 
 
 def test_a_first_batch_that_does_not_fit_is_halved(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from PIL import Image
 from tl_core.data.cache import Cache
 from tl_core.documents.events import Event, Notice, StageStarted
 from tl_core.documents.tasks import FeatureMap, FeatureMaps, FeatureMapsSpec
+from tl_core.hardware import cores
 from tl_core.models.graphs.edit import stage_name
 from tl_core.models.graphs.export import TENSORS_NAME, exported_backbone
 from tl_core.models.registry import network
@@ -139,7 +140,7 @@ def _written_maps(
     # The stem alone shows little but edges, and what follows it says more; with few stages there is no choice.
     chosen = sorted({min(1, last), (last + 1) // 2, last}) if last > 2 else list(range(last + 1))
     outputs = [stage_name(number) for number in chosen]
-    session = open_session(cut_graph(exported, outputs, cache))
+    session = open_session(cut_graph(exported, outputs, cache), threads=cores())
     written: list[FeatureMap] = []
     for number, values in zip(chosen, session.run(outputs, {"images": picture[None]}), strict=True):
         maps = maps_of(values)

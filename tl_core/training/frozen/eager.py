@@ -6,7 +6,6 @@ It gives the same outputs in the same files as `onnx_runtime.run_graph`.
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,12 +16,14 @@ from tl_core.documents.events import Event
 from tl_core.documents.options import Level
 from tl_core.models.build import Backbone
 from tl_core.training.device import give_memory_back
-from tl_core.training.frozen.onnx_runtime import EMBEDDING, PART_BYTES, Pictures, Wanted, write_outputs
+from tl_core.training.frozen.onnx_runtime import EMBEDDING, Outputs, Pictures, Wanted, write_outputs
 from tl_core.training.loop.augment import view
-from tl_core.training.part_sizes import PartSize
+from tl_core.training.part_sizes import PartSize, in_parts
 
 GPU_BATCH = 32
 """Images of the first batch; the next ones double as long as they fit the device's memory."""
+PART_BYTES = 256_000_000
+"""Bytes of the images of one part, and of its outputs, that the host's memory holds at once."""
 
 
 @contextmanager
@@ -81,7 +82,7 @@ def run_eager(
     backbone.to(device).eval()
     first, rest = backbone.prefix(frozen), [stage for _, stage in backbone.stages[frozen:]]
 
-    def outputs(part: slice) -> list[NDArray[np.floating[Any]]]:
+    def outputs(part: slice) -> Outputs:
         if isinstance(pictures, View):
             batch = pictures.on(device, part)
         else:
@@ -95,12 +96,11 @@ def run_eager(
                 by_name[EMBEDDING] = backbone.pool(x)
             return [by_name[each.output].float().cpu().numpy() for each in wanted]
 
-    yield from write_outputs(
-        wanted,
+    parts = in_parts(
         outputs,
         len(pictures),
         PartSize(GPU_BATCH, largest=PART_BYTES // max(1, pictures[:1].nbytes)),
-        pace=pace,
-        before=before,
         make_room=lambda: give_memory_back(torch.device(device)),
+        may_double=lambda values: 2 * sum(some.nbytes for some in values) <= PART_BYTES,
     )
+    yield from write_outputs(wanted, parts, len(pictures), pace=pace, before=before)

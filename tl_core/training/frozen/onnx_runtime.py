@@ -4,7 +4,8 @@
 """
 
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,23 +15,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl_core.data.cache import Cache
-from tl_core.data.pace import Pace
+from tl_core.data.pace import Pace, in_order
 from tl_core.disk import allocate
 from tl_core.documents.events import Event
 from tl_core.errors import ModelError
 from tl_core.hardware import cores
 from tl_core.models.graphs.edit import cut, holds_graph
 from tl_core.models.graphs.export import ONNX_NAME
-from tl_core.training.part_sizes import PartSize, in_parts
 
 EMBEDDING = "embedding"
 """Name of the graph's output that is the embedding."""
-BATCH = 4
-"""Images per call: what they take on the way through a small network fits a processor's cache. With 8, EfficientNet-Lite0 takes 15 % longer."""
-
 _FLOAT16_MAX = 65504.0
-PART_BYTES = 256_000_000
-"""Bytes of the images of one part, and of its outputs, that the host's memory holds at once."""
+_TIMED = 2
+"""Images for each core that are timed together."""
+
+Outputs = list[NDArray[np.floating[Any]]]
+"""What a graph gives for a few images: an array for each output that is wanted."""
 
 
 class Pictures(Protocol):
@@ -54,6 +54,9 @@ def run_graph(
 ) -> Generator[Event, None, None]:
     """Write the `wanted` outputs of `graph` for all `pictures` in one pass.
 
+    Each core computes one picture at a time: what a small network makes on the way then fits the core's own cache, and EfficientNet-Lite0 takes
+    four fifths of the time that batches of 4 on all cores take.
+
     Yields progress of the stage `features`: that of `pace`, in which `before` images came earlier, or its own. In float16, values
     are clipped to its range.
 
@@ -61,38 +64,26 @@ def run_graph(
         OSError: no space is left (ENOSPC); this is found after the first batch.
         ModelError: a value is not finite.
     """
-    session, names = open_session(graph), [each.output for each in wanted]
+    session, names = open_session(graph, threads=1), [each.output for each in wanted]
 
-    def outputs(part: slice) -> list[NDArray[np.floating[Any]]]:
-        values: list[NDArray[np.floating[Any]]] = session.run(names, {"images": np.ascontiguousarray(pictures[part])})
-        return values
+    def outputs(number: int) -> tuple[int, Outputs]:
+        return number + 1, session.run(names, {"images": np.ascontiguousarray(pictures[number : number + 1])})
 
-    yield from write_outputs(wanted, outputs, len(pictures), PartSize(BATCH), pace=pace, before=before)
+    with closing(in_order(outputs, len(pictures), ahead=2 * cores())) as parts:
+        yield from write_outputs(wanted, parts, len(pictures), pace=pace, before=before)
 
 
 def write_outputs(
-    wanted: Sequence[Wanted],
-    outputs: Callable[[slice], list[NDArray[np.floating[Any]]]],
-    count: int,
-    images: PartSize,
-    *,
-    pace: Pace | None,
-    before: int,
-    make_room: Callable[[], None] | None = None,
+    wanted: Sequence[Wanted], parts: Iterable[tuple[int, Outputs]], count: int, *, pace: Pace | None, before: int
 ) -> Generator[Event, None, None]:
-    """Write what `outputs` gives for each part of `count` images to the files of `wanted`.
+    """Write the outputs of `count` images to the files of `wanted`; `parts` has them in order, each with the number of the image after it.
 
-    The size of the parts, `images`, doubles as long as their outputs have at most `PART_BYTES`; `make_room` is that of `in_parts`. Yields
-    and raises as `run_graph`.
+    Yields and raises as `run_graph`.
     """
-
-    def may_double(values: list[NDArray[np.floating[Any]]]) -> bool:
-        return 2 * sum(some.nbytes for some in values) <= PART_BYTES
-
     pace = pace or Pace("features", count)
     arrays: list[np.memmap[Any, Any]] = []
     start = 0
-    for end, values in in_parts(outputs, count, images, make_room=make_room, may_double=may_double):
+    for end, values in parts:
         if not arrays:
             arrays = [
                 new_rows(each.into, (count, *v.shape[1:]), each.dtype) for each, v in zip(wanted, values, strict=True)
@@ -124,12 +115,13 @@ def cut_graph(exported: Path, outputs: Sequence[str], cache: Cache) -> Path:
 
 def embed_rows(graph: Path, pixels: NDArray[np.uint8], rows: NDArray[np.integer]) -> NDArray[np.float32]:
     """Embeddings (M, D) of the images `rows` of `pixels` (N, S, S, 3); they are not kept in the cache."""
-    session = open_session(graph)
-    parts = [
-        session.run([EMBEDDING], {"images": np.ascontiguousarray(pixels[rows[start : start + BATCH]])})[0]
-        for start in range(0, len(rows), BATCH)
-    ]
-    return np.concatenate(parts)
+    session = open_session(graph, threads=1)
+
+    def embed(number: int) -> NDArray[np.float32]:
+        embedding: NDArray[np.float32] = session.run([EMBEDDING], {"images": pixels[rows[number : number + 1]]})[0]
+        return embedding
+
+    return np.concatenate(list(in_order(embed, len(rows))))
 
 
 def new_rows(path: Path, shape: tuple[int, ...], dtype: type[np.floating[Any]]) -> np.memmap[Any, Any]:
@@ -156,25 +148,26 @@ def write_rows(rows: np.memmap[Any, Any], start: int, values: NDArray[np.floatin
 
 
 def seconds_an_image(graph: Path, image_size: int) -> float:
-    """Seconds per image of `image_size` pixels through the exported `graph`, in batches as in a run: the shortest of a few times."""
-    session, seconds = open_session(graph), []
-    images = np.zeros((BATCH, image_size, image_size, 3), dtype=np.uint8)
+    """Seconds per image of `image_size` pixels through the exported `graph`, on all cores as in a run: the shortest of a few times."""
+    pixels = np.zeros((_TIMED * cores(), image_size, image_size, 3), dtype=np.uint8)
+    session, seconds = open_session(graph, threads=1), []
     for _ in range(4):
         begun = time.perf_counter()
-        session.run([EMBEDDING], {"images": images})
+        for _ in in_order(lambda row: session.run([EMBEDDING], {"images": pixels[row : row + 1]}), len(pixels)):
+            pass
         seconds.append(time.perf_counter() - begun)
-    return min(seconds) / BATCH
+    return min(seconds) / len(pixels)
 
 
-def open_session(graph: Path) -> Any:
-    """An ONNX Runtime session on all cores of this process, whose threads sleep while they wait for each other.
+def open_session(graph: Path, *, threads: int) -> Any:
+    """An ONNX Runtime session whose calls take so many `threads` each, which sleep while they wait for each other.
 
     Spinning threads would be 4 % faster on an idle machine, but half as fast on a busy one.
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = cores()
+    options.intra_op_num_threads = threads
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])

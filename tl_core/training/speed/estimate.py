@@ -16,7 +16,6 @@ from tl_core.hardware import cores
 from tl_core.models import registry
 from tl_core.models.families.family import Speed
 from tl_core.models.registry import Network
-from tl_core.training.frozen.onnx_runtime import BATCH
 from tl_core.training.head.solver import IN_MEMORY
 from tl_core.training.strategies import strategies
 from tl_core.training.strategies.schedules import phases
@@ -175,7 +174,7 @@ def memory_mb(setup: Setup, classes: int) -> float:
     base = _BASE_MB["gpu" if spec.device != "cpu" else "steps" if strategy.takes_steps else "head"]
     if not strategy.takes_steps:
         largest = max(math.prod(shape) for shape in network.stage_shapes) * 4e-6 * scale
-        return base + 2 * weights + 4 * BATCH * largest
+        return base + 2 * weights + 4 * cores() * largest
     frozen = min(frozen for _, frozen in _starts(network, strategy, spec.stages))
     bytes_a_value = 4 if spec.precision == "float32" else 2
     outputs = sum(_kept(network, stage) for stage in range(frozen, len(network.stages))) * scale * bytes_a_value / 1e6
